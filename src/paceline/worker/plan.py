@@ -1,0 +1,39 @@
+"""What a worker is given when it is born: made by the supervisor before the fork, read by worker/process.py after it."""
+
+import socket
+from dataclasses import dataclass
+
+from paceline.host.listeners import Listener
+from paceline.scoreboard.board import Board
+from paceline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The two ends of a seat's inbox, a SEQPACKET pair: every worker may write to every seat, only the seat's worker reads."""
+
+    reader: socket.socket
+    writer: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One worker's place in the world.  Every descriptor named here is open in the child and closed nowhere else."""
+
+    settings: Settings
+    target: object
+    """A target text (`module:attribute`, `file.py:attribute`, `echo`), or the handler object itself."""
+    listeners: tuple[Listener, ...]
+    inboxes: tuple[Inbox, ...]
+    """By seat."""
+    board: Board
+    control: socket.socket
+    """The child's end of its control channel."""
+    fault_fd: int
+    """The seat's memfd, into which faulthandler writes."""
+    seat: int
+    slot: int
+    generation: int
+    supervisor_pid: int
+    close_fds: tuple[int, ...]
+    """What belongs to the supervisor or to other seats: closed first of all, else end-of-file never arrives there."""
