@@ -2,11 +2,12 @@
 
 The channel is a SEQPACKET socket pair: one datagram, one message, one JSON object whose `is` names its row below.  Both
 sides run the same code, except across an upgrade; therefore fields that a reader does not know are dropped, and a
-message it does not know decodes to None and is ignored.
+message it does not know decodes to None and is ignored.  A worker runs the user's code, which can write anything to any
+descriptor: `decode` raises nothing, whatever the bytes are.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 MOST_BYTES = 64 * 1024
 """A datagram's limit; a longer traceback loses its middle, never its last line."""
@@ -39,24 +40,35 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """supervisor → worker: take nothing new, finish what runs within so many seconds, leave."""
+    """supervisor → worker: take nothing new, finish what runs within so many seconds from now, leave.
+
+    A later Drain replaces the time of an earlier one; 0 means: cut what runs, and leave.
+    """
 
     within_s: float
 
 
-Message = Ready | Failed | Leaving | Drain
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """supervisor → worker: connections wait in a listener's accept queue and nobody takes them; look again.
 
-_KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (Ready, Failed, Leaving, Drain)}
+    A sleeper that cannot run may have swallowed the wake-up.  Whoever has no free thread ignores it.
+    """
+
+
+Message = Ready | Failed | Leaving | Drain | Nudge
+
+_KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (Ready, Failed, Leaving, Drain, Nudge)}
 
 
 def encode(message: Message) -> bytes:
     """One datagram of at most `MOST_BYTES`."""
-    record = {"is": type(message).__name__.lower(), **asdict(message)}
-    encoded = json.dumps(record).encode()
-    if len(encoded) > MOST_BYTES and isinstance(message, Failed):
-        keep = max(0, (MOST_BYTES - 4096) // 12)  # a character is at most 12 bytes of JSON (a surrogate pair)
-        shorter = f"{message.traceback[:keep]}\n  …\n{message.traceback[-keep:]}"
-        return encode(Failed(message.why[-keep // 2 :], shorter[: 2 * keep + 8], message.exit_code)) if keep else encoded
+    encoded = _encoded(message)
+    room = MOST_BYTES
+    while len(encoded) > MOST_BYTES and isinstance(message, Failed):
+        room //= 2  # characters; one of them is 1 to 12 bytes of JSON, so this ends after a few rounds
+        shorter = replace(message, why=_cut(message.why, room // 4), traceback=_cut(message.traceback, room))
+        encoded = _encoded(shorter)
     return encoded
 
 
@@ -65,6 +77,23 @@ def decode(datagram: bytes) -> Message | None:
     try:
         record = json.loads(datagram)
         kind = _KINDS[record["is"]]
-        return kind(**{field.name: record[field.name] for field in fields(kind) if field.name in record})
-    except (ValueError, KeyError, TypeError):
-        return None
+        given = {field.name: record[field.name] for field in fields(kind) if field.name in record}
+        if all(_fits(given.get(field.name, field.default), field.type) for field in fields(kind)):
+            return kind(**given)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return None
+
+
+def _encoded(message: Message) -> bytes:
+    return json.dumps({"is": type(message).__name__.lower(), **asdict(message)}).encode()
+
+
+def _fits(value: object, wanted: object) -> bool:
+    if isinstance(value, bool):
+        return False  # which Python counts as an int
+    return isinstance(value, (int, float) if wanted is float else wanted)  # type: ignore[arg-type]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}\n  …\n{text[-(most // 2) :]}"

@@ -1,4 +1,4 @@
-"""What a worker is given when it is born: made by the supervisor before the fork, read by worker/process.py after it."""
+"""What a worker is given when it is born: made by the supervisor before the fork, read by process.py after it."""
 
 import socket
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from paceline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The two ends of a seat's inbox, a SEQPACKET pair: every worker may write to every seat, only the seat's worker reads."""
+    """The ends of a seat's inbox, a SEQPACKET pair: every worker may write to every seat, only the seat's own reads."""
 
     reader: socket.socket
     writer: socket.socket
@@ -25,7 +25,7 @@ class Plan:
     """A target text (`module:attribute`, `file.py:attribute`, `echo`), or the handler object itself."""
     listeners: tuple[Listener, ...]
     inboxes: tuple[Inbox, ...]
-    """By seat."""
+    """By seat.  The readers of other seats are closed in this process."""
     board: Board
     control: socket.socket
     """The child's end of its control channel."""
@@ -36,4 +36,8 @@ class Plan:
     generation: int
     supervisor_pid: int
     close_fds: tuple[int, ...]
-    """What belongs to the supervisor or to other seats: closed first of all, else end-of-file never arrives there."""
+    """What belongs to the supervisor or to other seats: closed first of all, else end-of-file never arrives there.
+
+    supervisor/child.py does so, before `worker.process.main` runs."""
+    check: bool = False
+    """Load the target, say Ready or Failed, leave: nothing is served.  Then there are no listeners and no inboxes."""

@@ -1,0 +1,135 @@
+"""Taking new connections: from a listener that is ready (the leader), from the inbox (the watcher).
+
+An accept has one of these outcomes, each a row of `OUTCOMES` or in `accept`:
+
+    a connection       it is passed to a sibling, or becomes ours
+    nothing            a sibling was quicker (EAGAIN)
+    it went away       the peer left before we came: the next one, please
+    nothing is left    no descriptors or memory: accepting pauses, what is open stays served
+    anything else      said in the log; accepting pauses as well, because it would spin
+"""
+
+import errno
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from paceline import clock
+from paceline.host import streams
+from paceline.host.listeners import Listener
+from paceline.scoreboard.fields import WORKER
+from paceline.worker.connection import Connection, WayIn
+from paceline.worker.crew import Member
+from paceline.worker.gate import Shut
+from paceline.worker.handover import Passing
+from paceline.worker.lifecycle import State
+from paceline.worker.worker import Worker
+
+BURST = 16
+"""The most accepts for one event: the others of the batch wait meanwhile."""
+
+PAUSE_S = 0.1
+
+
+class Outcome(Enum):
+    NOTHING = auto()
+    GONE = auto()
+    SHORTAGE = auto()
+    FAILURE = auto()
+
+
+OUTCOMES: Mapping[int, Outcome] = {
+    errno.EAGAIN: Outcome.NOTHING,
+    errno.EINTR: Outcome.GONE,
+    errno.ECONNABORTED: Outcome.GONE,
+    errno.EPROTO: Outcome.GONE,
+    errno.EPERM: Outcome.GONE,  # a firewall rule forbids it (accept(2))
+    # accept(2), "Error handling": errors of the new connection that Linux passes on; they are like EAGAIN
+    errno.ENETDOWN: Outcome.GONE,
+    errno.ENOPROTOOPT: Outcome.GONE,
+    errno.EHOSTDOWN: Outcome.GONE,
+    errno.ENONET: Outcome.GONE,
+    errno.EHOSTUNREACH: Outcome.GONE,
+    errno.EOPNOTSUPP: Outcome.GONE,
+    errno.ENETUNREACH: Outcome.GONE,
+    errno.ETIMEDOUT: Outcome.GONE,
+    errno.EMFILE: Outcome.SHORTAGE,
+    errno.ENFILE: Outcome.SHORTAGE,
+    errno.ENOBUFS: Outcome.SHORTAGE,
+    errno.ENOMEM: Outcome.SHORTAGE,
+}
+
+
+class Accepting:
+    """The new connections of one worker."""
+
+    def __init__(self, worker: Worker, listeners: Mapping[int, Listener], passing: Passing | None) -> None:
+        self.worker = worker
+        self.listeners = listeners
+        self.passing = passing
+        self.ways_in = {listener.index: WayIn(listener.index, listener.text) for listener in listeners.values()}
+        # A whole-connection call needs a thread, so this worker may not take a second one before it has another.
+        self.burst = 1 if worker.holds_at_once else BURST
+
+    def accept(self, fd: int, me: Member) -> None:  # noqa: ARG002 - the loop says who asks
+        """The listener is ready.  Called by the leader."""
+        worker = self.worker
+        listener = self.listeners[fd]
+        for _ in range(self.burst):
+            if worker.gate.reasons:
+                return
+            try:
+                accepted = streams.accept(listener.socket)
+            except OSError as error:
+                if not self._goes_on_after(error):
+                    return
+                continue
+            worker.count("accepted")
+            if self.passing is None or not self.passing.try_pass(accepted, listener.index):
+                self.admit(accepted, listener.index)
+
+    def admit(self, fd: int, listener: int) -> bool:
+        """A connection becomes ours.  True: there is something to do for it already, and it is in `ready`.
+
+        Called by the leader, and by the watcher for what came through the inbox.
+        """
+        worker = self.worker
+        tables = worker.tables
+        greets = worker.hook("connected") is not None or worker.hook("disconnected") is not None
+        connection = Connection(fd, self.ways_in[listener], State.FRESH if greets else State.OPEN)
+        tables.enter(connection)
+        if worker.times_all:
+            tables.timed[fd] = connection
+        is_ready = True
+        if greets or worker.holds_at_once:
+            tables.requeue(connection)
+        else:
+            connection.polled = True
+            worker.poller.add_connection(fd)
+            if tables.park(connection) is None:
+                is_ready = False
+            else:
+                tables.requeue(connection)
+        count = len(tables.open)
+        worker.words[worker.row + WORKER["connections"]] = count
+        if count >= worker.most_connections and not worker.draining:
+            worker.gate.shut(Shut.FULL)
+            worker.log.say("connections-full", open=count)
+        return is_ready
+
+    def _goes_on_after(self, error: OSError) -> bool:
+        worker = self.worker
+        outcome = OUTCOMES.get(error.errno or 0, Outcome.FAILURE)
+        if outcome is Outcome.NOTHING:
+            return False
+        if outcome is Outcome.GONE:
+            return True
+        worker.gate.shut(Shut.PAUSED)
+        worker.resume_accepting_at = clock.now() + PAUSE_S
+        worker.wake_watcher()
+        if outcome is Outcome.SHORTAGE:
+            worker.count("accept_pauses")
+            worker.log.say("accept-paused", error=error.strerror, seconds=PAUSE_S, open=len(worker.tables.open))
+        else:
+            worker.count("accept_errors")
+            worker.log.say("accept-failed", error=error.strerror, seconds=PAUSE_S)
+        return False

@@ -1,0 +1,276 @@
+"""Running the user's code for one connection: messages, replies in pieces, hooks, whole-connection calls.
+
+Called by the thread that owns the connection.  Nothing here receives or sends: what there is to reply is returned, and
+serving.py puts it on the wire.  Whatever the user's code raises stops here (SystemExit and KeyboardInterrupt, too): it
+is logged, ends that one connection after the replies before it were sent, and touches nothing else.
+
+Every call is announced on the scoreboard before it begins, so that the watcher can see that it goes on.  While the
+handler counts as blocking, somebody else is promoted before each call.
+"""
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from paceline import clock
+from paceline.handlers import Close
+from paceline.scoreboard.fields import ThreadState
+from paceline.worker.connection import Connection
+from paceline.worker.crew import Member
+from paceline.worker.estimate import BATCH_BYTES
+from paceline.worker.held import HeldSocket, take_back
+from paceline.worker.lifecycle import Event, after
+from paceline.worker.roles import Why
+from paceline.worker.worker import Worker
+
+_CALLING = int(ThreadState.CALLING)
+_END = object()
+
+FORKED_CHILD_EXIT = 1
+
+
+class Calls:
+    """The calls of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.call = worker.handler.call
+        self.wants_connection = worker.handler.wants_connection
+        self.connected = worker.hook("connected")
+        self.disconnected = worker.hook("disconnected")
+        self.most_reply_bytes = worker.settings.max_buffer
+
+    def run(self, c: Connection, most: int, me: Member) -> tuple[list[bytes], int]:
+        """Answer messages of `c.queue`, at most `most`.  (replies, how many calls were made)
+
+        Ends early when the lead is lost: a promoted call's reply is sent at once.
+        """
+        worker = self.worker
+        roles = worker.crew.roles
+        estimate = worker.estimate
+        words = me.words
+        queue = c.queue
+        replies: list[bytes] = []
+        made = 0
+        size = 0
+        measure = worker.sample_due
+        worker.sample_due = False
+        while queue and made < most and size < BATCH_BYTES:
+            message = queue.popleft()
+            self._announce(me)
+            measure = measure or estimate.blocking
+            if measure:
+                wall, cpu = clock.now_ns(), clock.thread_cpu_ns()
+            made += 1
+            c.messages += 1
+            words[me.messages] += 1
+            try:
+                reply = self.call(message, c) if self.wants_connection else self.call(message)
+                if type(reply) is bytes and len(reply) <= self.most_reply_bytes:
+                    replies.append(reply)
+                    size += len(reply)
+                elif reply is not None:
+                    self.take(c, reply, replies, me)
+                    queue = c.queue if c.source is None else None
+            except BaseException as error:  # noqa: BLE001 - whatever user code raises ends here
+                self.fail(c, error, me)
+                queue = None
+            if measure:
+                worker.sample(me, clock.now_ns() - wall, clock.thread_cpu_ns() - cpu)
+                measure = False
+            if roles.leader is not me:
+                self.end_if_forked()
+                break
+        return replies, made
+
+    def next_piece(self, c: Connection, me: Member) -> list[bytes]:
+        """The next piece of a reply that comes in pieces; `c.source` is None after the last."""
+        source = c.source
+        assert source is not None
+        self._announce(me)
+        replies: list[bytes] = []
+        try:
+            piece = next(source, _END)
+            if piece is _END:
+                c.source = None
+            elif isinstance(piece, bytes | bytearray | memoryview):
+                self.take(c, piece, replies, me)
+            else:
+                self.refuse(c, f"an iterable with {_kind(piece)} in it", me)
+        except BaseException as error:  # noqa: BLE001
+            self.fail(c, error, me)
+        self.end_if_forked()
+        return replies
+
+    def greet(self, c: Connection, me: Member) -> list[bytes]:
+        """`connected` of a fresh connection; what it returns is sent as a greeting."""
+        c.phase = after(c.phase, Event.GREETED)
+        c.greeted = True
+        replies: list[bytes] = []
+        if self.connected is not None:
+            self._announce(me)
+            try:
+                self.take(c, self.connected(c), replies, me)
+            except BaseException as error:  # noqa: BLE001
+                self.fail(c, error, me)
+            self.end_if_forked()
+        return replies
+
+    def farewell(self, c: Connection, me: Member) -> None:
+        """The connection is about to be closed: end a reply in pieces, and call `disconnected` if it was greeted."""
+        self._drop_source(c, me)
+        if self.disconnected is None or not c.greeted:
+            return
+        c.greeted = False
+        self._announce(me)
+        try:
+            self.disconnected(c)
+        except BaseException as error:  # noqa: BLE001
+            self._log_hook("disconnected", error, me, f" for {c.peer}")
+        self.end_if_forked()
+
+    def hold(self, c: Connection, me: Member) -> bool:
+        """A whole-connection call.  False: the handler took the descriptor away, and there is nothing left to close."""
+        worker = self.worker
+        worker.crew.promote(me, Why.EAGER)
+        words = me.words
+        fd = c.fd
+        words[me.fd] = fd
+        worker.held.add(fd)
+        settings = worker.settings
+        held = HeldSocket(fd, me, c.listener, settings.idle_timeout, settings.write_timeout)
+        self._announce(me)
+        wall, cpu = clock.now_ns(), clock.thread_cpu_ns()
+        try:
+            self.call(held)
+            reason = "handler"
+        except BaseException as error:  # noqa: BLE001
+            reason = self._fail_held(c, held, error, me)
+        finally:
+            worker.held.remove(fd)
+            words[me.fd] = 0
+        worker.sample(me, clock.now_ns() - wall, clock.thread_cpu_ns() - cpu)
+        self.end_if_forked()
+        c.phase = after(c.phase, Event.CLOSE)
+        c.reason = reason
+        return take_back(held) >= 0
+
+    def take(self, c: Connection, reply: Any, replies: list[bytes], me: Member) -> None:
+        """A reply that is not plain bytes: add what it says to `replies`, or note how it goes on."""
+        if reply is None:
+            return
+        if isinstance(reply, Close):
+            self.end(c, "handler")
+            self.take(c, reply.reply, replies, me)
+        elif isinstance(reply, bytes | bytearray | memoryview):
+            whole = bytes(reply)
+            if len(whole) > self.most_reply_bytes:
+                self.refuse(c, f"{len(whole):,} bytes at once (--max-buffer is {self.most_reply_bytes:,})", me)
+            else:
+                replies.append(whole)
+        elif isinstance(reply, str | Mapping) or not hasattr(type(reply), "__iter__"):
+            self.refuse(c, _kind(reply), me)
+        else:
+            c.source = iter(reply)
+
+    def fail(self, c: Connection, error: BaseException, me: Member) -> None:
+        """The user's code raised."""
+        self.end_if_forked()
+        self._log_call(c, error, me)
+        self._drop_source(c, me)
+        self.end(c, "error")
+
+    def end(self, c: Connection, reason: str) -> None:
+        """Close it once what is in hand is sent; nothing more of it is read or answered."""
+        c.queue = None
+        c.phase = after(c.phase, Event.CLOSE)
+        c.reason = c.reason or reason
+
+    def end_if_forked(self) -> None:
+        """A process that a handler forked came back to us: it holds copies of everything, and must not go on."""
+        if self.worker.forked:
+            os.write(2, b"paceline: a process forked by the handler returned into the server's code; it was ended\n")
+            os._exit(FORKED_CHILD_EXIT)
+
+    def _announce(self, me: Member) -> None:
+        worker = self.worker
+        if worker.crew.roles.leader is me:
+            if worker.estimate.blocking:
+                worker.crew.promote(me, Why.EAGER)
+                me.words[me.state] = _CALLING
+        else:
+            me.words[me.state] = _CALLING
+        me.words[me.calls] += 1
+
+    def refuse(self, c: Connection, got: str, me: Member) -> None:
+        """The handler's reply cannot be sent; `got` says what it is."""
+        me.words[me.errors] += 1
+        self.worker.log.say("reply-refused", got=got, message=c.messages, peer=c.peer)
+        self._drop_source(c, me)
+        self.end(c, "error")
+
+    def _drop_source(self, c: Connection, me: Member) -> None:
+        """A generator's `finally` runs now, not when somebody collects it."""
+        source, c.source = c.source, None
+        close = getattr(source, "close", None)
+        if isinstance(source, Iterator) and callable(close):
+            try:
+                close()
+            except BaseException as error:  # noqa: BLE001
+                self._log_hook("the reply's close()", error, me, f" for {c.peer}")
+
+    def _fail_held(self, c: Connection, held: HeldSocket, error: BaseException, me: Member) -> str:
+        """A whole-connection call raised.  It may only have passed on what its own socket told it about the peer."""
+        self.end_if_forked()
+        if held.ended_by == "timeout" and isinstance(error, TimeoutError):
+            self.worker.log.say("peer-slow", peer=c.peer, why=str(error))
+            return "timeout"
+        if held.ended_by == "peer" and isinstance(error, ConnectionError):
+            self.worker.log.say("peer-reset", peer=c.peer)
+            return "peer"
+        self._log_call(c, error, me)
+        return "error"
+
+    def _log_call(self, c: Connection, error: BaseException, me: Member) -> None:
+        me.words[me.errors] += 1
+        self.worker.log.say(
+            "handler-failed", error=_said(error), message=c.messages, peer=c.peer, detail=user_traceback(error)
+        )
+
+    def _log_hook(self, name: str, error: BaseException, me: Member, where: str) -> None:
+        me.words[me.errors] += 1
+        self.worker.log.say("hook-failed", hook=name, error=_said(error), where=where, detail=user_traceback(error))
+
+
+def contained(worker: Worker, name: str, hook: Callable[[], Any] | None) -> bool:
+    """Run a hook of the worker or a thread.  False: it raised, which was logged."""
+    if hook is None:
+        return True
+    try:
+        hook()
+    except BaseException as error:  # noqa: BLE001
+        worker.log.say("hook-failed", hook=name, error=_said(error), where="", detail=user_traceback(error))
+        return False
+    return True
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback below the frames of this file: the user's own lines."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__ and frames.tb_next is not None:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - an exception of the user's may not even be printable
+        text = "(its text cannot be made)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _kind(thing: object) -> str:
+    name = type(thing).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,143 @@
+"""One connection as a worker keeps it: a few hundred bytes while it is quiet, no thread, no socket object.
+
+It is also what a message handler gets as its second parameter; only the documented, public part is meant for users.
+Everything below `# the worker's` belongs to whoever owns the connection (worker/tables.py).
+"""
+
+import marshal
+from typing import TYPE_CHECKING, Any
+
+from paceline.errors import UsageError
+from paceline.host import streams
+from paceline.worker.deadlines import Owes, Watch
+from paceline.worker.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterator
+
+STATE_BYTES = 16 * 1024
+_PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+def checked_state(value: object) -> object:
+    """`value`, if it may be a connection's state: builtin values only, at most 16 KiB.  Raises UsageError.
+
+    The state travels with its connection when that moves to another process, which may run newer code; an object of
+    the user's own class would not survive that.
+    """
+    _refuse_foreign(value)
+    size = len(marshal.dumps(value))  # type: ignore[arg-type]  # checked above
+    if size > STATE_BYTES:
+        raise UsageError(
+            f"connection.state takes {size:,} bytes; at most {STATE_BYTES:,} can travel: keep a key, not the thing"
+        )
+    return value
+
+
+def _refuse_foreign(value: object, depth: int = 0) -> None:
+    kind = type(value)
+    if depth > 32:
+        raise UsageError("connection.state is nested more than 32 deep (or contains itself)")
+    if kind in _PLAIN:
+        return
+    if kind is dict:
+        for key, item in value.items():  # type: ignore[attr-defined]
+            _refuse_foreign(key, depth + 1)
+            _refuse_foreign(item, depth + 1)
+    elif kind in (list, tuple, set, frozenset):
+        for item in value:  # type: ignore[attr-defined]
+            _refuse_foreign(item, depth + 1)
+    else:
+        raise UsageError(
+            f"connection.state holds {kind.__module__}.{kind.__qualname__}; only None, bool, int, float, str, bytes "
+            f"and list, tuple, set, dict of them can travel to another process"
+        )
+
+
+class Connection:
+    """One client.
+
+    peer      who it is, as text: `192.0.2.7:50312`
+    listener  the address it came in by, as text
+    messages  how many messages it has sent so far, the present one included
+    state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
+    """
+
+    __slots__ = ("_state", "armed", "busy", "fd", "greeted", "messages", "out", "phase", "polled", "queue", "reason",
+                 "received", "rest", "source", "watch", "way_in")  # fmt: skip
+
+    def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
+        self._state: object = None
+        self.messages = 0
+        # the worker's:
+        self.fd = fd
+        self.way_in = way_in
+        self.phase = phase
+        self.busy = phase is not State.OPEN
+        """Something is in hand, or will be before the next message: the fast path must not touch it."""
+        self.polled = False
+        """Its descriptor is in the epoll set."""
+        self.armed = False
+        """The epoll set reports room to write, too."""
+        self.greeted = False
+        """`connected` was called, so `disconnected` will be."""
+        self.reason = ""
+        """Why it is being closed, when that was not the peer's doing: see serving.REASONS."""
+        self.rest: Any = None
+        """What the framing keeps of an unfinished message, or Broken."""
+        self.received = 0
+        """Bytes received while a message was unfinished (for the minimum rate), or dropped while lingering."""
+        self.out: bytes | memoryview | None = None
+        """What could not be sent yet."""
+        self.queue: deque[bytes] | None = None
+        """Messages that were cut and not yet answered."""
+        self.source: Iterator[Any] | None = None
+        """A reply that comes in pieces."""
+        self.watch: Watch | None = None
+        """The watcher's: what it saw when it last looked."""
+
+    @property
+    def peer(self) -> str:
+        return streams.peer_text(self.fd)
+
+    @property
+    def listener(self) -> str:
+        return self.way_in.text
+
+    @property
+    def state(self) -> Any:
+        return self._state
+
+    @state.setter
+    def state(self, value: object) -> None:
+        self._state = checked_state(value)
+
+    def __repr__(self) -> str:
+        return f"<paceline.Connection {self.peer} via {self.listener}, {self.messages} messages>"
+
+    @property
+    def owes(self) -> Owes:
+        """What a deadline may be set for, while nobody owns it."""
+        if self.phase is State.LINGERING:
+            return Owes.LINGERING
+        if self.out is not None:
+            return Owes.WRITING
+        if self.rest is not None:
+            return Owes.REST_OF_MESSAGE
+        return Owes.NOTHING if self.messages else Owes.FIRST_BYTE
+
+    @property
+    def progress(self) -> int:
+        """What changes when the peer does what it owes."""
+        return len(self.out) if self.out is not None else self.messages
+
+
+class WayIn:
+    """What all connections of one listener share."""
+
+    __slots__ = ("index", "text")
+
+    def __init__(self, index: int, text: str) -> None:
+        self.index = index
+        self.text = text

@@ -1,0 +1,99 @@
+"""When a connection has waited too long.  Pure: the watcher asks, with the time as an argument.
+
+The fast path reads no clock.  Instead the watcher looks now and then at the connections that owe something, and keeps
+for each a `Watch`: what it saw, and since when that has not changed.  A deadline is therefore met to within one look,
+and never early.
+
+    owes              allowed
+    first byte        `first_byte_timeout`
+    rest of message   `message_timeout`, and one second more for every `min_rate` bytes that arrived since the clock
+                      started (`min_rate` 0: none)
+    writing           `write_timeout` without one byte taken by the peer
+    lingering         `LINGER_S` in all
+    nothing (idle)    `idle_timeout`
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+LINGER_S = 2.0
+
+
+class Owes(IntEnum):
+    """What a parked connection waits for; the order is the order of judgement."""
+
+    NOTHING = 0
+    FIRST_BYTE = 1
+    REST_OF_MESSAGE = 2
+    WRITING = 3
+    LINGERING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The time-outs in seconds, None: off; `min_rate` in bytes per second."""
+
+    first_byte_s: float | None
+    message_s: float | None
+    min_rate: int
+    write_s: float
+    idle_s: float | None
+    linger_s: float = LINGER_S
+
+
+@dataclass(slots=True)
+class Watch:
+    """One connection as last seen."""
+
+    owes: Owes
+    progress: int
+    """What must change whenever the peer does what it owes, so that the clock starts anew: messages so far, or bytes
+    sent so far.  (Unsent bytes would not do: of replies of equal size the same number may wait at every look.)"""
+    since: float
+    received: int
+    """Bytes received when the clock started."""
+
+
+def look(watch: Watch | None, owes: Owes, progress: int, received: int, now: float) -> Watch:
+    """The watch after a look at the connection: the same one while nothing changed, else a new one from `now`."""
+    if watch is not None and watch.owes == owes and watch.progress == progress:
+        return watch
+    return Watch(owes, progress, now, received)
+
+
+def due_at(watch: Watch, received: int, limits: Limits) -> float | None:
+    """When the time is up, given that nothing changes; None: never."""
+    match watch.owes:
+        case Owes.LINGERING:
+            allowed: float | None = limits.linger_s
+        case Owes.WRITING:
+            allowed = limits.write_s
+        case Owes.REST_OF_MESSAGE:
+            allowed = limits.message_s
+            if allowed is not None and limits.min_rate:
+                allowed += (received - watch.received) / limits.min_rate
+        case Owes.FIRST_BYTE:
+            allowed = limits.first_byte_s
+        case _:
+            allowed = limits.idle_s
+    return None if allowed is None else watch.since + allowed
+
+
+def verdict(watch: Watch, limits: Limits) -> str:
+    """Why the connection is closed, for the log: what it did not do, and the setting that says so."""
+    match watch.owes:
+        case Owes.LINGERING:
+            return f"it did not close within {limits.linger_s:g} s after us"
+        case Owes.WRITING:
+            return f"it took nothing of the reply that waits for it for {limits.write_s:g} s (--write-timeout)"
+        case Owes.REST_OF_MESSAGE:
+            if limits.min_rate:
+                return (
+                    f"it began a message and did not finish it within {limits.message_s:g} s (--message-timeout), "
+                    f"nor at {limits.min_rate} bytes/s after that (--min-rate)"
+                )
+            return f"it began a message and did not finish it within {limits.message_s:g} s (--message-timeout)"
+        case Owes.FIRST_BYTE:
+            return f"it sent nothing for {limits.first_byte_s:g} s (--first-byte-timeout)"
+        case _:
+            return f"it was idle for {limits.idle_s:g} s (--idle-timeout)"

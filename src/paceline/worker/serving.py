@@ -1,0 +1,342 @@
+"""All that can happen to a connection besides the fast path: `work` goes on with it until nothing is left to do now.
+
+Called by the thread that owns the connection (worker/tables.py); when `work` returns, the thread owns it no longer: it
+is parked, or at the tail of `ready`, or closed.  What a connection holds is worked off in a fixed order:
+
+    unsent bytes  →  a reply in pieces  →  messages that wait  →  what its state says (worker/lifecycle.py)
+
+so that replies stay in order, a slow reader stops its own calls, and nothing is read while something is in hand.  One
+turn is bounded by the calls of one batch; the rest waits behind the other connections.
+
+**Flags are hints that only ever cause more reading.**  A connection is never closed because of a flag, which may be
+stale, but because a receive said so.  `Reading.DRY` asks for reading until there is nothing more: after an event that
+is more than plain input, after a turn that was cut short, when an event came while the connection was owned, and when
+its unsent bytes are gone: data and end-of-file may have arrived as one edge.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+from paceline import clock
+from paceline.errors import PeerError
+from paceline.host import streams
+from paceline.host.poller import IN
+from paceline.host.streams import RECEIVE_BYTES
+from paceline.scoreboard.fields import WORKER
+from paceline.wire import BadReply, Broken, truncated
+from paceline.worker import deadlines
+from paceline.worker.calls import Calls
+from paceline.worker.connection import Connection
+from paceline.worker.crew import Member
+from paceline.worker.gate import Shut
+from paceline.worker.lifecycle import Event, State, after
+from paceline.worker.tables import EXPIRED
+from paceline.worker.worker import Worker
+
+LINGER_BYTES = 64 * 1024
+"""How much a peer may still send after our end-of-file until we hang up on it."""
+
+
+class Reading(IntEnum):
+    """How far to read."""
+
+    NOT = 0
+    ONCE = 1
+    DRY = 2
+    """Until there is nothing more, or end-of-file."""
+
+
+class Serving:
+    """The slow path of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.calls = Calls(worker)
+        self.cut = worker.framing.cut
+        self.join = worker.framing.join
+        self.tables = worker.tables
+        settings = worker.settings
+        self.limits = deadlines.Limits(
+            first_byte_s=settings.first_byte_timeout,
+            message_s=settings.message_timeout,
+            min_rate=settings.min_rate,
+            write_s=settings.write_timeout,
+            idle_s=settings.idle_timeout,
+        )
+
+    def on_event(self, c: Connection, flags: int, me: Member) -> None:
+        """A polled event, or an entry of `ready`, of a connection that is owned now."""
+        if flags & EXPIRED and self.is_expired(c):
+            self.expire(c, me)
+        else:
+            self.work(c, Reading.ONCE if flags == IN else Reading.DRY, me)
+
+    def on_pending(self, fd: int, me: Member) -> None:
+        """An event for it was noted, and now it may be parked again: whoever gets hold of it reads."""
+        tables = self.tables
+        c = tables.parked.pop(fd, None)
+        if c is not None:
+            tables.pending.discard(fd)
+            self.work(c, Reading.DRY, me)
+        elif fd not in tables.open:
+            tables.pending.discard(fd)
+
+    def on_receive_error(self, c: Connection, error: OSError, me: Member) -> None:
+        """The event was stale, or the connection was reset."""
+        if isinstance(error, BlockingIOError):
+            self.work(c, Reading.NOT, me)
+        else:
+            self.lose(c, me)
+
+    def on_end_of_file(self, c: Connection, me: Member) -> None:
+        c.phase = after(c.phase, Event.END_OF_FILE)
+        self.work(c, Reading.NOT, me)
+
+    def on_cut_error(self, c: Connection, error: BaseException, me: Member) -> None:
+        """A framing of the user's raised."""
+        self.calls.fail(c, error, me)
+        self.work(c, Reading.NOT, me)
+
+    def keep(self, c: Connection, rest: Any, further: int) -> None:
+        """What the framing keeps now, and how many bytes of the same unfinished message came with it (0: a new one)."""
+        c.rest = rest
+        c.received = c.received + further if further else 0
+
+    def finish(
+        self, c: Connection, replies: list[bytes], waiting: Sequence[bytes], reading: Reading, me: Member
+    ) -> None:
+        """The fast path stopped: these are the replies so far, and the messages that were not answered yet."""
+        self.calls.end_if_forked()
+        if waiting and c.phase is State.OPEN:
+            c.queue = deque(waiting)
+        self.put(c, replies, me)
+        self.work(c, reading, me)
+
+    def work(self, c: Connection, reading: Reading, me: Member) -> None:
+        """Go on until nothing is left to do now, or the turn is over."""
+        worker = self.worker
+        calls = self.calls
+        budget = worker.estimate.most_calls
+        while True:
+            if c.out is not None:
+                if not self.flush(c, me) and not self.park(c):
+                    return None
+                reading = Reading.DRY
+            elif budget <= 0 and (c.source is not None or c.queue or reading):
+                return self.requeue(c, me)
+            elif c.source is not None:
+                budget -= 1
+                self.put(c, calls.next_piece(c, me), me)
+            elif c.queue:
+                replies, made = calls.run(c, budget, me)
+                budget -= made
+                self.put(c, replies, me)
+            elif c.phase is State.OPEN:
+                if type(c.rest) is Broken:
+                    self.break_off(c, c.rest.error)
+                elif worker.holds and (reading or worker.holds_at_once):
+                    self.hold(c, me)
+                elif reading:
+                    reading = self.read(c, reading, me)
+                elif worker.draining:
+                    calls.end(c, "drain")
+                elif self.park(c):
+                    reading = Reading.DRY
+                else:
+                    return None
+            elif c.phase is State.LINGERING:
+                if not self.drop_input(c):
+                    return self.close(c, me)
+                if not self.park(c):
+                    return None
+            elif c.phase is State.CLOSING:
+                self.end_output(c)
+            elif c.phase is State.FRESH:
+                self.put(c, calls.greet(c, me), me)
+            elif c.phase is State.ENDING:
+                if c.rest is not None:
+                    self.log_truncated(c)
+                return self.close(c, me)
+            else:
+                return None
+
+    def put(self, c: Connection, replies: list[bytes], me: Member) -> None:
+        """Put replies on the wire, as far as they go now; the rest waits in `c.out`."""
+        if not replies or c.phase is State.CLOSED:
+            return
+        try:
+            joined = self.join(replies)
+        except BadReply as error:
+            self.put(c, replies[: error.index], me)
+            self.calls.refuse(c, f"what the framing cannot send ({error})", me)
+            return
+        except Exception as error:  # noqa: BLE001 - a framing of the user's
+            self.calls.fail(c, error, me)
+            return
+        if joined:
+            c.out = joined if c.out is None else bytes(c.out) + joined
+            self.flush(c, me)
+
+    def flush(self, c: Connection, me: Member) -> bool:
+        """Send what waits.  False: the peer takes no more for now, or is gone (then the connection is closed)."""
+        out = c.out
+        assert out is not None
+        words = me.words
+        try:
+            while out:
+                sent = streams.send(c.fd, out)
+                words[me.bytes_out] += sent
+                if sent == len(out):
+                    break
+                out = memoryview(out)[sent:]
+        except BlockingIOError:
+            c.out = out
+            return False
+        except OSError:
+            self.lose(c, me)
+            return False
+        c.out = None
+        if c.armed:
+            c.armed = False
+            self.worker.poller.want_output(c.fd, False)
+        return True
+
+    def read(self, c: Connection, reading: Reading, me: Member) -> Reading:
+        """Receive once and cut.  How far to go on reading."""
+        try:
+            received = streams.receive(c.fd, RECEIVE_BYTES)
+        except BlockingIOError:
+            return Reading.NOT
+        except OSError:
+            self.lose(c, me)
+            return Reading.NOT
+        if not received:
+            c.phase = after(c.phase, Event.END_OF_FILE)
+            return Reading.NOT
+        words = me.words
+        words[me.bytes_in] += len(received)
+        kept = c.rest
+        try:
+            messages, rest = self.cut(kept, received)
+        except Exception as error:  # noqa: BLE001 - a framing of the user's
+            self.calls.fail(c, error, me)
+            return Reading.NOT
+        self.keep(c, rest, 0 if messages or kept is None else len(received))
+        if messages:
+            c.queue = deque(messages)
+        return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
+
+    def hold(self, c: Connection, me: Member) -> None:
+        """A whole-connection call, from beginning to end."""
+        worker = self.worker
+        c.phase = after(c.phase, Event.HOLD)
+        if c.polled:
+            worker.poller.remove(c.fd)
+            c.polled = False
+        if not self.calls.hold(c, me):
+            c.phase = after(c.phase, Event.LOST)
+            self.forget(c)
+
+    def park(self, c: Connection) -> bool:
+        """Give it up until something happens.  True: something has, and it is owned again."""
+        worker = self.worker
+        fd = c.fd
+        if c.phase is State.CLOSED:
+            return False
+        c.queue = c.queue or None
+        c.busy = c.phase is not State.OPEN or c.out is not None or c.queue is not None or c.source is not None
+        if not c.polled:
+            # Registered while it is still owned: afterwards its descriptor might be another's.
+            c.polled = True
+            worker.poller.add_connection(fd)
+        if c.out is not None and not c.armed:
+            c.armed = True
+            worker.poller.want_output(fd, True)
+        if c.busy or c.rest is not None or self.worker.times_all:
+            self.tables.timed[fd] = c
+        return self.tables.park(c) is not None
+
+    def requeue(self, c: Connection, me: Member) -> None:
+        """Its turn is over: the others come first."""
+        c.busy = True
+        self.tables.requeue(c)
+        if self.worker.crew.roles.leader is not me:
+            self.worker.wakeup.wake()
+
+    def end_output(self, c: Connection) -> None:
+        """Everything is sent: say so, and let the peer finish; its input must not turn the last reply into a reset."""
+        streams.end_output(c.fd)
+        c.phase = after(c.phase, Event.SENT)
+        c.received = 0
+        c.rest = None
+
+    def drop_input(self, c: Connection) -> bool:
+        """Read and drop.  False: the peer ended the connection, or sent more than we are willing to drop."""
+        dropped, is_over = streams.drop_input(c.fd, LINGER_BYTES - c.received)
+        c.received += dropped
+        return not is_over and c.received < LINGER_BYTES
+
+    def break_off(self, c: Connection, error: PeerError) -> None:
+        """The peer broke the framing or a limit; the messages before were answered."""
+        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(error))
+        self.calls.end(c, "broken")
+
+    def log_truncated(self, c: Connection) -> None:
+        c.reason = c.reason or "broken"
+        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(truncated(c.rest)))
+
+    def is_expired(self, c: Connection) -> bool:
+        """Is the deadline still passed that the watcher saw passing?"""
+        watch = c.watch
+        if watch is None or watch.owes != c.owes or watch.progress != c.progress:
+            return False
+        due = deadlines.due_at(watch, c.received, self.limits)
+        return due is not None and due <= clock.now()
+
+    def expire(self, c: Connection, me: Member) -> None:
+        """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
+        watch = c.watch
+        assert watch is not None
+        if watch.owes is not deadlines.Owes.LINGERING:
+            self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
+            c.reason = "timeout"
+        if c.phase is State.OPEN and watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
+            self.calls.end(c, "timeout")
+            self.work(c, Reading.NOT, me)
+        else:
+            self.close(c, me)
+
+    def lose(self, c: Connection, me: Member) -> None:
+        """The connection was reset, or cannot be written to any more."""
+        self.worker.log.say("peer-reset", peer=c.peer)
+        c.reason = c.reason or "peer"
+        self.close(c, me)
+
+    def close(self, c: Connection, me: Member) -> None:
+        """Owned, and over: its descriptor goes."""
+        c.out = c.queue = None
+        self.calls.farewell(c, me)
+        if c.phase is not State.CLOSED:
+            c.phase = after(c.phase, Event.LOST)
+        fd = c.fd
+        if c.polled:
+            # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
+            self.worker.poller.remove(fd)
+        self.forget(c)
+        if c.reason == "timeout":
+            streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
+        else:
+            streams.close(fd)
+
+    def forget(self, c: Connection) -> None:
+        """Take it off the books, before its descriptor is closed."""
+        worker = self.worker
+        self.tables.forget(c.fd)
+        worker.count("closed")
+        worker.count(f"closed_{c.reason or 'peer'}")
+        left = len(self.tables.open)
+        worker.words[worker.row + WORKER["connections"]] = left
+        if Shut.FULL in worker.gate.reasons and left < worker.most_connections:
+            worker.gate.open(Shut.FULL)

@@ -1,0 +1,328 @@
+"""The main thread of a worker: it watches the others and never runs user code once serving.
+
+One loop: wait (signal, control, inbox, somebody's wake-up, time) → `tick`.  A tick looks at the scoreboard, not at
+clocks of calls: the leader that is still in the call it was in a tick ago is blocked, and somebody else is promoted;
+unless the process was busy meanwhile, for then it computes, and more threads would only take turns.
+
+**Arming.**  It ticks every 5 ms while the worker was active in the last 250 ms, else once a second.  Before a long
+sleep it sets `watch_asleep` and looks at the leader once more; the leader, back from each poll, says that it serves, then
+looks at `watch_asleep`.  Whichever of the two comes first, one sees the other.
+
+**The end.**  Draining begins with a Drain from the supervisor, with SIGTERM, or when the supervisor is gone.  Nothing
+new is taken; each connection is closed once what it had sent is answered; whole-connection calls see end-of-file.  It is
+over when no connection is open and nobody is in a call, or when the time is up.
+"""
+
+import faulthandler
+import os
+import signal
+
+from paceline import clock
+from paceline.host.poller import Waiter
+from paceline.host.streams import accept_queue
+from paceline.host.wakeup import Wakeup
+from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
+from paceline.worker import deadlines, messages
+from paceline.worker.crew import Member
+from paceline.worker.gate import Shut
+from paceline.worker.handover import Receiving
+from paceline.worker.lifecycle import State
+from paceline.worker.plan import Plan
+from paceline.worker.roles import Why
+from paceline.worker.serving import Serving
+from paceline.worker.tables import EXPIRED, MORE
+from paceline.worker.worker import Worker
+
+TICK_S = 0.005
+ACTIVE_S = 0.25
+REST_S = 1.0
+"""The longest sleep: the heartbeat, and the deadlines of connections, are looked at this often."""
+
+DRAINING_REST_S = 0.1
+
+BUSY = 0.8
+"""The share of one core above which the process computes rather than blocks."""
+MOST_COMPUTING = 2
+"""The most threads that are out of the lead because of long calls while the process computes."""
+GRACE_S = 1.0
+"""At the end of a drain: for the threads' stop hooks."""
+
+_PROMOTIONS = ("eager", "watched", "reclaimed", "starved")
+_SERVING, _CALLING, _PEER = int(ThreadState.SERVING), int(ThreadState.CALLING), int(ThreadState.PEER)
+
+
+class Watcher:
+    """The watcher of one worker; all methods are called on the main thread."""
+
+    def __init__(
+        self, worker: Worker, serving: Serving, plan: Plan, receiving: Receiving | None, signal_fd: int
+    ) -> None:
+        self.worker = worker
+        self.serving = serving
+        self.plan = plan
+        self.receiving = receiving
+        self.signal_fd = signal_fd
+        self.alarm = Wakeup()
+        worker.wake_watcher = self.alarm.wake
+        self.control_fd = plan.control.fileno()
+        self.inbox_fd = receiving.reader.fileno() if receiving is not None else -1
+        self.waiter = Waiter(signal_fd, self.control_fd, self.alarm.fd)
+        if receiving is not None:
+            self.waiter.add(self.inbox_fd)
+        now = clock.now()
+        self.active_until = now + ACTIVE_S
+        self.next_rest = now
+        self.last_tick = now
+        self.last_cpu = clock.process_cpu()
+        self.last_leader: Member | None = None
+        self.last_calls = 0
+        self.last_leads = 0
+        self.last_total = self.total()
+        self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
+        """Counters continue where the last occupant of the seat left them."""
+        self.drain_until: float | None = None
+
+    def run(self) -> int:
+        """Watch until the worker has drained; returns how many calls were cut."""
+        while True:
+            readable = self.waiter.wait(self.pace(clock.now()))
+            self.worker.watch_asleep = False
+            self.alarm.clear()
+            if self.signal_fd in readable:
+                self.on_signals()
+            if self.control_fd in readable:
+                self.on_control()
+            if self.inbox_fd in readable and self.receiving is not None and not self.worker.draining:
+                self.receiving.receive()
+            now = clock.now()
+            self.tick(now)
+            if self.drain_until is not None:
+                if self.is_drained():
+                    return 0
+                if now >= self.drain_until:
+                    return self.calls_running()
+
+    def pace(self, now: float) -> float:
+        """How long to sleep."""
+        if now < self.active_until or self.worker.draining:
+            return TICK_S
+        until = self.next_rest - now
+        if self.worker.resume_accepting_at is not None:
+            until = min(until, self.worker.resume_accepting_at - now)
+        self.worker.watch_asleep = True
+        leader = self.worker.crew.roles.leader
+        if leader is not None and leader.words[leader.state] == _SERVING:
+            self.worker.watch_asleep = False
+            return TICK_S
+        return max(0.0, until)
+
+    def tick(self, now: float) -> None:
+        """Look at everything."""
+        worker = self.worker
+        words = worker.words
+        words[worker.row + WORKER["tick"]] += 1
+        elapsed = now - self.last_tick
+        if elapsed >= 0.8 * TICK_S:  # woken early, it must not take what has just begun for blocked
+            cpu = clock.process_cpu()
+            is_busy = cpu - self.last_cpu >= BUSY * elapsed
+            self.watch_leader(now, is_busy)
+            self.watch_saturation()
+            self.learn(is_busy)
+            self.last_tick, self.last_cpu = now, cpu
+        if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
+            worker.resume_accepting_at = None
+            worker.gate.open(Shut.PAUSED)
+        if worker.draining:
+            self.push_parked()
+        if now >= self.next_rest:
+            self.next_rest = now + (DRAINING_REST_S if worker.draining else REST_S)
+            self.rest(now)
+
+    def watch_leader(self, now: float, is_busy: bool) -> None:
+        """Promote somebody if the leader is in the same call as at the last tick."""
+        worker = self.worker
+        crew = worker.crew
+        roles = crew.roles
+        leader = roles.leader
+        if leader is None:
+            crew.rescue()
+        elif leader.words[leader.state] != _SERVING:
+            leader = None
+        else:
+            self.active_until = now + ACTIVE_S
+            calls = leader.words[leader.calls]
+            if leader is not self.last_leader or calls != self.last_calls:
+                self.last_calls = calls
+            elif not is_busy or len(roles.out) < MOST_COMPUTING:
+                crew.promote(leader, Why.WATCHED)
+                if not is_busy:
+                    worker.estimate.on_watched(self.total()[0])
+                if leader.words[leader.state] != _SERVING:
+                    worker.wakeup.wake()  # its call had just ended, and it polls beside the new leader
+                leader = None
+        self.last_leader = leader
+
+    def watch_saturation(self) -> None:
+        """Nobody has led for a whole tick: new connections belong to the siblings until somebody is back."""
+        worker = self.worker
+        roles = worker.crew.roles
+        if roles.leader is None and roles.leads == self.last_leads and roles.is_saturated:
+            if Shut.SATURATED not in worker.gate.reasons:
+                worker.gate.shut(Shut.SATURATED)
+                if roles.leader is not None:
+                    worker.gate.open(Shut.SATURATED)  # somebody came back in between, and looked too early
+                else:
+                    worker.gauge("saturated", 1)
+                    worker.count("saturations")
+                    self.say_saturated()
+        elif worker.words[worker.row + WORKER["saturated"]]:
+            worker.gauge("saturated", 0)
+        self.last_leads = roles.leads
+
+    def say_saturated(self) -> None:
+        waiting = self.waiting()
+        self.worker.log.say(
+            "saturated",
+            threads=self.worker.settings.threads,
+            waiting=f", {waiting} connections wait" if waiting else "",
+        )
+
+    def waiting(self) -> int:
+        return sum(accept_queue(listener.socket) for listener in self.plan.listeners)
+
+    def learn(self, is_busy: bool) -> None:
+        """Feed the estimate with what was measured since the last tick, and ask for the next measurement."""
+        worker = self.worker
+        samples = worker.samples
+        taken = [samples.popleft() for _ in range(len(samples))]
+        if taken:
+            worker.estimate.on_samples(taken, is_busy)
+        total = self.total()
+        calls, bytes_out = total[0] - self.last_total[0], total[1] - self.last_total[1]
+        self.last_total = total
+        if calls:
+            self.active_until = clock.now() + ACTIVE_S
+            worker.estimate.on_traffic(calls, bytes_out)
+        worker.sample_due = True
+
+    def total(self) -> tuple[int, int]:
+        """(calls begun, bytes sent) by all threads of this seat, ever."""
+        words = self.worker.words
+        layout, seat = self.plan.board.layout, self.plan.seat
+        calls, bytes_out = THREAD["calls"], THREAD["bytes_out"]
+        rows = [layout.thread_index(seat, index) for index in range(self.worker.crew.most)]
+        return sum(words[row + calls] for row in rows), sum(words[row + bytes_out] for row in rows)
+
+    def rest(self, now: float) -> None:
+        """Once a second."""
+        worker = self.worker
+        words, row = worker.words, worker.row
+        roles = worker.crew.roles
+        words[row + WORKER["heartbeat_ns"]] = clock.now_ns()
+        words[row + WORKER["connections"]] = len(worker.tables.open)
+        words[row + WORKER["threads"]] = len(worker.crew.members)
+        words[row + WORKER["threads_max"]] = worker.crew.most
+        words[row + WORKER["waiting"]] = self.waiting() if not worker.draining else 0
+        words[row + WORKER["blocking"]] = worker.estimate.blocking
+        words[row + WORKER["blocked_mean_ns"]] = int(worker.estimate.mean_blocked_ns)
+        words[row + WORKER["logs_dropped"]] = worker.log.dropped
+        if Shut.FULL in worker.gate.reasons and len(worker.tables.open) < worker.most_connections:
+            worker.gate.open(Shut.FULL)
+        self.rearm_dead_man()
+        self.look_at_deadlines(now)
+        if self.receiving is not None and not worker.draining:
+            self.receiving.receive()  # what had to stay there for want of descriptors
+        for name, before in self.promotions_before.items():
+            words[row + WORKER[name]] = before + getattr(roles, name)
+
+    def look_at_deadlines(self, now: float) -> None:
+        """Find the connections whose time is up; a serving thread closes them, because that may call the handler."""
+        worker = self.worker
+        tables = worker.tables
+        found = False
+        for fd, c in list(tables.timed.items()):
+            owes = c.owes
+            if owes is deadlines.Owes.NOTHING and not worker.times_all:
+                tables.timed.pop(fd, None)
+                continue
+            c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
+            due = deadlines.due_at(c.watch, c.received, self.serving.limits)
+            if due is not None and due <= now:
+                tables.ready.append((fd, EXPIRED))
+                found = True
+        if found:
+            worker.wakeup.wake()
+
+    def rearm_dead_man(self) -> None:
+        """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it."""
+        settings = self.plan.settings
+        faulthandler.dump_traceback_later(
+            settings.drain_timeout + 4 * settings.heartbeat, exit=True, file=self.plan.fault_fd
+        )
+
+    def on_signals(self) -> None:
+        if signal.SIGTERM in os.read(self.signal_fd, 512):
+            self.drain(self.plan.settings.drain_timeout)
+
+    def on_control(self) -> None:
+        while True:
+            try:
+                datagram = self.plan.control.recv(messages.MOST_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                datagram = b""
+            if not datagram:
+                self.waiter.remove(self.control_fd)
+                self.control_fd = -1
+                self.worker.log.say("supervisor-gone")
+                self.drain(self.plan.settings.drain_timeout)
+                return
+            match messages.decode(datagram):
+                case messages.Drain(within_s):
+                    self.drain(within_s)
+                case messages.Nudge():
+                    self.worker.gate.nudge()
+
+    def drain(self, within_s: float) -> None:
+        """Take nothing new, finish what runs, leave."""
+        worker = self.worker
+        until = clock.now() + within_s
+        self.drain_until = until if self.drain_until is None else min(until, self.drain_until)
+        if worker.draining:
+            return
+        worker.draining = True
+        worker.gate.shut(Shut.DRAINING)
+        for listener in self.plan.listeners:
+            listener.socket.close()
+        worker.gauge("state", WorkerState.DRAINING)
+        worker.log.say("draining", connections=len(worker.tables.open), calls=self.calls_running())
+        self.push_parked()
+
+    def push_parked(self) -> None:
+        """Everything that is quiet is looked at once more, and closed by whoever serves it."""
+        worker = self.worker
+        tables = worker.tables
+        worker.held.end_input()
+        queued = {fd for fd, _flags in list(tables.ready)}
+        due = [
+            (fd, MORE)
+            for fd, c in list(tables.parked.items())
+            if c.phase is State.OPEN and c.out is None and fd not in queued
+        ]
+        if due:
+            tables.ready.extend(due)
+            worker.wakeup.wake()
+
+    def calls_running(self) -> int:
+        words = self.worker.words
+        return sum(words[m.state] in (_CALLING, _PEER, _SERVING) for m in list(self.worker.crew.members.values()))
+
+    def is_drained(self) -> bool:
+        return not self.worker.tables.open and not self.calls_running()
+
+    def stop_threads(self, until: float) -> bool:
+        """After the drain.  False: some are still inside calls."""
+        self.worker.crew.stop()
+        self.worker.wakeup.wake()
+        return self.worker.crew.join(until, clock.now)

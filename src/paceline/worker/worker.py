@@ -1,0 +1,103 @@
+"""What the threads of one worker share: wired once in process.py, before the first thread exists.
+
+Nothing is decided here.  Each attribute says who may write to it; all else about them stands where they come from.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from paceline.handlers import Handler
+from paceline.host.output import Log
+from paceline.host.poller import Poller
+from paceline.host.wakeup import Wakeup
+from paceline.scoreboard.fields import WORKER
+from paceline.settings import Settings
+from paceline.stats import histogram
+from paceline.wire import Framing
+from paceline.worker.crew import Crew, Member
+from paceline.worker.estimate import Estimate
+from paceline.worker.gate import Gate
+from paceline.worker.held import HeldTable
+from paceline.worker.tables import Tables
+
+
+class Worker:
+    """One worker, as its threads see it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        handler: Handler,
+        framing: Framing,
+        log: Log,
+        words: "memoryview[int]",
+        row: int,
+        most_connections: int,
+        listener_fds: tuple[int, ...],
+    ) -> None:
+        self.settings = settings  # all of these: set once
+        self.handler = handler
+        self.framing = framing
+        self.log = log
+        self.words = words
+        self.row = row
+        self.most_connections = most_connections
+        self.holds = handler.kind == "connection"
+        """Calls are whole connections."""
+        self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
+        self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
+        """Even a quiet connection has a deadline."""
+        self.tables = Tables()
+        self.held = HeldTable()
+        self.poller = Poller()
+        self.wakeup = Wakeup()
+        """Wakes whoever polls."""
+        self.poller.add_wakeup(self.wakeup.fd)
+        self.gate = Gate(self.poller, listener_fds)
+        self.estimate = Estimate()
+        self.crew: Crew  # set once, by process.py, because its members run the loop that is made of this object
+        self.samples: deque[tuple[int, int]] = deque(maxlen=4096)  # any thread appends, the watcher takes
+        self.sample_due = True  # the watcher sets it, the leader takes it: measure a call
+        self.watch_asleep = False  # set by the watcher, taken by the leader
+        self.wake_watcher: Callable[[], None] = lambda: None  # set once, by the watcher
+        self.draining = False  # written by the watcher
+        self.resume_accepting_at: float | None = (
+            None  # written by the leader when accepting pauses, by the watcher after
+        )
+        self.forked = False
+        """True only in a process that a handler forked: it must not go on as if it were us."""
+        self._counts_lock = threading.Lock()
+
+    def count(self, cell: str, more: int = 1) -> None:
+        """Add to a counter of the worker's row that several threads write to.  Not for the fast path: it takes a lock."""
+        index = self.row + WORKER[cell]
+        with self._counts_lock:
+            self.words[index] += more
+
+    def gauge(self, cell: str, value: int) -> None:
+        """Store a value of the worker's row; the last writer wins."""
+        self.words[self.row + WORKER[cell]] = value
+
+    def sample(self, me: Member, wall_ns: int, cpu_ns: int) -> None:
+        """A call of `me` took so long, of which so much on the processor."""
+        words = me.words
+        histogram.record(words, me.histogram, wall_ns)
+        words[me.sampled] += 1
+        self.samples.append((wall_ns, cpu_ns))
+
+    def on_forked_child(self) -> None:
+        """In a process that a handler forked (os.register_at_fork): whatever it does, it serves nobody.
+
+        Its copies of our descriptors would keep the epoll set reporting and the listeners open.  No lock may be taken
+        here: another thread may have held it when the process was forked.
+        """
+        self.forked = True
+        self.crew.roles.leader = None  # a call that returns into our loop goes the slow way, which looks at `forked`
+        self.poller.close()
+        self.wakeup.close()
+
+    def hook(self, name: str) -> Callable[..., Any] | None:
+        return self.handler.hooks.get(name)
