@@ -194,14 +194,15 @@ class Calls:
             os._exit(FORKED_CHILD_EXIT)
 
     def _announce(self, me: Member) -> None:
+        """A call begins.  Its number is stored before the state that says so, for whoever reads both."""
         worker = self.worker
-        if worker.crew.roles.leader is me:
-            if worker.estimate.blocking:
-                worker.crew.promote(me, Why.EAGER)
-                me.words[me.state] = _CALLING
-        else:
-            me.words[me.state] = _CALLING
+        leads = worker.crew.roles.leader is me
+        if leads and worker.estimate.blocking:
+            worker.crew.promote(me, Why.EAGER)
+            leads = False
         me.words[me.calls] += 1
+        if not leads:
+            me.words[me.state] = _CALLING
 
     def refuse(self, c: Connection, got: str, me: Member) -> None:
         """The handler's reply cannot be sent; `got` says what it is."""

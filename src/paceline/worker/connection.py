@@ -65,7 +65,7 @@ class Connection:
     """
 
     __slots__ = ("_state", "armed", "busy", "fd", "greeted", "messages", "out", "phase", "polled", "queue", "reason",
-                 "received", "rest", "source", "watch", "way_in")  # fmt: skip
+                 "received", "rest", "sent", "source", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._state: object = None
@@ -92,6 +92,8 @@ class Connection:
         """What could not be sent yet."""
         self.queue: deque[bytes] | None = None
         """Messages that were cut and not yet answered."""
+        self.sent = 0
+        """Bytes that the peer took of what had waited."""
         self.source: Iterator[Any] | None = None
         """A reply that comes in pieces."""
         self.watch: Watch | None = None
@@ -117,6 +119,10 @@ class Connection:
         return f"<paceline.Connection {self.peer} via {self.listener}, {self.messages} messages>"
 
     @property
+    def is_closed(self) -> bool:
+        return self.phase is State.CLOSED
+
+    @property
     def owes(self) -> Owes:
         """What a deadline may be set for, while nobody owns it."""
         if self.phase is State.LINGERING:
@@ -130,7 +136,7 @@ class Connection:
     @property
     def progress(self) -> int:
         """What changes when the peer does what it owes."""
-        return len(self.out) if self.out is not None else self.messages
+        return self.sent if self.out is not None else self.messages
 
 
 class WayIn:

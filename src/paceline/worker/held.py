@@ -66,7 +66,7 @@ class HeldSocket(socket.socket):
     def dup(self) -> socket.socket:  # type: ignore[override]  # a plain socket: the limits and the thread are this one's
         return socket.socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
 
-    def _real_close(self) -> None:  # type: ignore[override]  # what socket.close calls when no file object uses it any more
+    def _real_close(self) -> None:  # what socket.close calls when no file object uses it any more
         if self.fileno() >= 0:
             kept = super().detach()
             streams.end_output(kept)

@@ -15,34 +15,25 @@ import faulthandler
 import os
 import signal
 import sys
-import threading
 from typing import NoReturn
 
 from paceline import clock
 from paceline.errors import PacelineError, TargetError
 from paceline.handlers import Handler, examine
-from paceline.host import descriptors, signals
+from paceline.host import signals
 from paceline.host.output import Log, redirect_prints
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.wire import Framing, Raw, as_framing, describe
 from paceline.worker import messages
-from paceline.worker.accepting import Accepting
+from paceline.worker.assembly import assemble
 from paceline.worker.calls import contained
-from paceline.worker.crew import Crew, Member
 from paceline.worker.gate import Shut
-from paceline.worker.handover import Passing, Receiving
-from paceline.worker.loop import Loop, listener_event
 from paceline.worker.plan import Plan
-from paceline.worker.serving import Serving
 from paceline.worker.target import load_target, user_traceback
 from paceline.worker.watcher import GRACE_S, Watcher
 from paceline.worker.worker import Worker
 
 BUG_EXIT, FAILED_EXIT, CUT_EXIT = 1, 3, 4
-
-MOST_CONNECTIONS = 10_000
-OTHER_DESCRIPTORS = 64
-"""Left for everything but connections: files of the user, databases, our own."""
 
 _IGNORED = (
     signal.SIGINT,  # Ctrl-C reaches the whole group; the supervisor decides
@@ -98,10 +89,10 @@ def _live(plan: Plan) -> int:
     # Whatever the import has done to them.
     _take_signals(wake_write)
     sys.setswitchinterval(settings.switch_interval)
-    worker = _build(plan, log, handler, framing)
-    serving = Serving(worker)
-    watcher = _staff(plan, worker, serving, wake_read)
-    if watcher is None:
+    parts = assemble(plan, log, handler, framing, wake_read)
+    worker, watcher = parts.worker, parts.watcher
+    os.register_at_fork(after_in_child=lambda: _after_fork_in_child(plan, worker))
+    if not parts.start():
         return _tell_failure(plan, None, f"{handler.name}.thread_start() raised; the log above says what")
     worker.gauge("state", WorkerState.READY)
     _send(plan, ready)
@@ -136,81 +127,6 @@ def _load(plan: Plan) -> tuple[Handler, Framing]:
         return handler, Raw(limit=settings.max_message)
     marked = settings.framing if settings.framing is not None else handler.marks.framing
     return handler, as_framing(marked if marked is not None else "raw", settings.max_message)
-
-
-def _build(plan: Plan, log: Log, handler: Handler, framing: Framing) -> Worker:
-    settings = plan.settings
-    room = max(1, descriptors.limit() - OTHER_DESCRIPTORS)
-    most = min(MOST_CONNECTIONS, room) if settings.max_connections is None else settings.max_connections
-    row = plan.board.layout.worker_index(plan.seat)
-    worker = Worker(
-        settings=settings,
-        handler=handler,
-        framing=framing,
-        log=log,
-        words=plan.board.words,
-        row=row,
-        most_connections=most,
-        listener_fds=tuple(listener.socket.fileno() for listener in plan.listeners),
-    )
-    worker.gauge("connections_limit", most)
-    worker.gauge("threads_limit", settings.threads)
-    return worker
-
-
-def _staff(plan: Plan, worker: Worker, serving: Serving, wake_fd: int) -> Watcher | None:
-    """Everything that moves; returns when the first thread leads.  None: its `thread_start` raised."""
-    passing = None
-    if plan.inboxes:
-        passing = Passing(worker, plan.board, plan.inboxes, plan.seat, plan.generation)
-    listeners = {listener.socket.fileno(): listener for listener in plan.listeners}
-    accepting = Accepting(worker, listeners, passing)
-    loop = Loop(worker, serving, accepting.accept, [listener_event(fd) for fd in listeners])
-    layout, words = plan.board.layout, plan.board.words
-    started = threading.Event()
-    failed = False
-
-    def make(index: int) -> Member:
-        return Member(index, words, layout.thread_index(plan.seat, index), layout.histogram_index(plan.seat, index))
-
-    def prepare(_member: Member) -> bool:
-        nonlocal failed
-        if contained(worker, "thread_start", worker.hook("thread_start")):
-            started.set()
-            return True
-        worker.count("thread_failures")
-        failed = True
-        started.set()
-        return False
-
-    def on_refused(error: BaseException) -> None:
-        worker.count("thread_failures")
-        worker.log.say("thread-refused", error=error, threads=len(worker.crew.members))
-
-    worker.crew = Crew(
-        plan.settings.threads,
-        make,
-        loop.lead,
-        prepare=prepare,
-        dismiss=lambda _member: _dismiss(worker),
-        on_refused=on_refused,
-    )
-
-    def admit(fd: int, listener: int) -> None:
-        if accepting.admit(fd, listener):
-            worker.wakeup.wake()
-
-    receiving = Receiving(worker, plan.inboxes[plan.seat], admit) if plan.inboxes else None
-    watcher = Watcher(worker, serving, plan, receiving, wake_fd)
-    os.register_at_fork(after_in_child=lambda: _after_fork_in_child(plan, worker))
-    if not worker.crew.start():
-        raise RuntimeError("the first thread could not be started")
-    started.wait()
-    return None if failed else watcher
-
-
-def _dismiss(worker: Worker) -> None:
-    contained(worker, "thread_stop", worker.hook("thread_stop"))
 
 
 def _after_fork_in_child(plan: Plan, worker: Worker) -> None:

@@ -164,13 +164,14 @@ class Serving:
 
     def put(self, c: Connection, replies: list[bytes], me: Member) -> None:
         """Put replies on the wire, as far as they go now; the rest waits in `c.out`."""
-        if not replies or c.phase is State.CLOSED:
+        if not replies or c.is_closed:
             return
         try:
             joined = self.join(replies)
         except BadReply as error:
             self.put(c, replies[: error.index], me)
-            self.calls.refuse(c, f"what the framing cannot send ({error})", me)
+            if not c.is_closed:
+                self.calls.refuse(c, f"what the framing cannot send ({error})", me)
             return
         except Exception as error:  # noqa: BLE001 - a framing of the user's
             self.calls.fail(c, error, me)
@@ -188,6 +189,7 @@ class Serving:
             while out:
                 sent = streams.send(c.fd, out)
                 words[me.bytes_out] += sent
+                c.sent += sent
                 if sent == len(out):
                     break
                 out = memoryview(out)[sent:]
@@ -243,7 +245,7 @@ class Serving:
         """Give it up until something happens.  True: something has, and it is owned again."""
         worker = self.worker
         fd = c.fd
-        if c.phase is State.CLOSED:
+        if c.is_closed:
             return False
         c.queue = c.queue or None
         c.busy = c.phase is not State.OPEN or c.out is not None or c.queue is not None or c.source is not None
@@ -318,7 +320,7 @@ class Serving:
         """Owned, and over: its descriptor goes."""
         c.out = c.queue = None
         self.calls.farewell(c, me)
-        if c.phase is not State.CLOSED:
+        if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)
         fd = c.fd
         if c.polled:

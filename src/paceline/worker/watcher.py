@@ -5,12 +5,12 @@ clocks of calls: the leader that is still in the call it was in a tick ago is bl
 unless the process was busy meanwhile, for then it computes, and more threads would only take turns.
 
 **Arming.**  It ticks every 5 ms while the worker was active in the last 250 ms, else once a second.  Before a long
-sleep it sets `watch_asleep` and looks at the leader once more; the leader, back from each poll, says that it serves, then
-looks at `watch_asleep`.  Whichever of the two comes first, one sees the other.
+sleep it sets `watch_asleep` and looks at the leader once more; the leader, back from each poll, says that it serves,
+then looks at `watch_asleep`.  Whichever of the two comes first, one sees the other.
 
 **The end.**  Draining begins with a Drain from the supervisor, with SIGTERM, or when the supervisor is gone.  Nothing
-new is taken; each connection is closed once what it had sent is answered; whole-connection calls see end-of-file.  It is
-over when no connection is open and nobody is in a call, or when the time is up.
+new is taken; each connection is closed once what it had sent is answered; whole-connection calls see end-of-file.  It
+is over when no connection is open and nobody is in a call, or when the time is up.
 """
 
 import faulthandler
@@ -121,6 +121,8 @@ class Watcher:
         worker = self.worker
         words = worker.words
         words[worker.row + WORKER["tick"]] += 1
+        leader = worker.crew.roles.leader
+        words[worker.row + WORKER["leader"]] = 0 if leader is None else leader.index + 1
         elapsed = now - self.last_tick
         if elapsed >= 0.8 * TICK_S:  # woken early, it must not take what has just begun for blocked
             cpu = clock.process_cpu()
@@ -326,3 +328,9 @@ class Watcher:
         self.worker.crew.stop()
         self.worker.wakeup.wake()
         return self.worker.crew.join(until, clock.now)
+
+    def close(self) -> None:
+        """Give its descriptors back: for a worker that does not end with its process."""
+        self.alarm.close()
+        if self.receiving is not None:
+            self.receiving.spare.close()

@@ -72,7 +72,7 @@ class Worker:
         self._counts_lock = threading.Lock()
 
     def count(self, cell: str, more: int = 1) -> None:
-        """Add to a counter of the worker's row that several threads write to.  Not for the fast path: it takes a lock."""
+        """Add to a counter that several threads write to.  Not for the fast path: it takes a lock."""
         index = self.row + WORKER[cell]
         with self._counts_lock:
             self.words[index] += more
