@@ -1,3 +1,111 @@
-"""Paceline serves plain blocking Python over TCP on every core: worker processes × threads."""
+"""Paceline serves plain blocking Python over TCP on every core: worker processes × threads.
+
+    serve                       run a server in this process: `paceline.serve("app:answer", bind=":7000")`
+    message, connection         mark a handler, where it is not what it looks like
+    Close                       a reply after which the connection is closed
+    Connection                  what a message handler gets as its second parameter
+    Raw, Lines, Delimited, LengthPrefixed, Fixed, Netstring
+                                the framings; `Framing` is what one of your own must be, `Broken` how it refuses a peer
+    PacelineError and below     what is raised on purpose (paceline.errors)
+
+Each name is imported when it is first used: `import paceline` costs next to nothing.
+"""
 
 __version__ = "0.1.0.dev0"
+
+TYPE_CHECKING = False  # as in typing, which would cost more to import than everything else here
+if TYPE_CHECKING:
+    import os
+    from typing import Any, Unpack
+
+    from paceline import errors
+    from paceline.cli.launch import Keywords
+    from paceline.errors import (
+        BadFrame,
+        HostError,
+        MessageTooLarge,
+        PacelineError,
+        PeerError,
+        SettingError,
+        TargetError,
+        Truncated,
+        UsageError,
+    )
+    from paceline.handlers import Close, connection, message
+    from paceline.wire import Broken, Delimited, Fixed, Framing, LengthPrefixed, Lines, Netstring, Raw
+    from paceline.worker.connection import Connection
+
+__all__ = [
+    "BadFrame",
+    "Broken",
+    "Close",
+    "Connection",
+    "Delimited",
+    "Fixed",
+    "Framing",
+    "HostError",
+    "LengthPrefixed",
+    "Lines",
+    "MessageTooLarge",
+    "Netstring",
+    "PacelineError",
+    "PeerError",
+    "Raw",
+    "SettingError",
+    "TargetError",
+    "Truncated",
+    "UsageError",
+    "__version__",
+    "connection",
+    "errors",
+    "message",
+    "serve",
+]
+
+_HOMES = {
+    "paceline.errors": "BadFrame HostError MessageTooLarge PacelineError PeerError SettingError TargetError Truncated "
+    "UsageError",
+    "paceline.handlers": "Close connection message",
+    "paceline.wire": "Broken Delimited Fixed Framing LengthPrefixed Lines Netstring Raw",
+    "paceline.worker.connection": "Connection",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("paceline.errors")
+    if name not in _HOME:
+        raise AttributeError(f"module 'paceline' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def serve(target: object, *, config: "str | os.PathLike[str] | None" = None, **settings: "Unpack[Keywords]") -> None:
+    """Serve `target` until the process is told to stop (SIGTERM, SIGINT), as `paceline serve` does.
+
+    target    a text, `module:attribute`, `path/to/file.py:attribute` or `echo`, which each worker imports for itself;
+              or the handler itself, which the workers get by being forked
+    settings  those of docs/settings.md under the same names (`as_` for `as`): numbers, or texts as on the command
+              line (`max_message="64k"`, `idle_timeout="2m"`); None for what is written `auto` or `off` there
+    config    a TOML file, as for --config.  Only if it is given are it and the PACELINE_* variables read: arguments
+              override the environment, which overrides the file.  Without it nothing but the arguments counts.
+
+    Call it in the main thread: it installs signal handlers and forks.  It returns when the server has ended cleanly.
+
+    Raises UsageError (not the main thread), SettingError (a wrong value, by name), TargetError or HostError when it
+    cannot begin, and SystemExit(code) when a server that had begun ends with another exit code than 0: 3 could not
+    start (the log says why), 4 calls were cut by the drain deadline.  So a script whose last line is this call ends as
+    the command would, and a program that wants to go on catches it.
+    """
+    from paceline.cli import launch
+
+    code = launch.serve(target, config, settings)
+    if code:
+        raise SystemExit(code)

@@ -1,0 +1,200 @@
+"""Every setting of the server, once.  Pure.
+
+The table is the body of `Settings`: a row's name, type and default, its kind of value (range, unit, choices), its help,
+its group, and what a reload does with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from paceline.settings.values import Addresses, Choice, Kind, Rate, Seconds, Size, Text, Whole, near
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DAY = 86_400.0
+
+Reload = Literal["new workers", "at once", "restart"]
+"""When a changed value takes effect: for workers started after the reload, at once, or not before a restart."""
+
+SERVED = "What is served, and where"
+CREW = "Processes and threads"
+SIZES = "Limits of number and size"
+PEERS = "Limits of time: the peers"
+WORKERS = "Limits of time: our own processes"
+AROUND = "Surroundings"
+
+
+def _row(
+    default: object, kind: Kind, group: str, help_: str, reload: Reload, *, short: str = "", also: str = ""
+) -> Any:
+    """One row of the table; `also` are the names that other servers have for it."""
+    row = {"kind": kind, "group": group, "help": help_, "reload": reload, "short": short, "also": tuple(also.split())}
+    return field(default=default, metadata=row)
+
+
+def _limit(low: float, high: float = 7 * DAY, *, off: bool = False) -> Seconds:
+    return Seconds(low=low, high=high, word="off" if off else "", metavar="TIME|off" if off else "TIME")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values the server runs with; times in seconds, sizes in bytes.  None: what the row's help says."""
+
+    target: str = _row(
+        "echo", Text(metavar="TARGET"), SERVED,
+        "the handler: module:attribute, path/to/file.py:attribute, or the built-in echo",
+        "new workers", also="app application handler")  # fmt: skip
+    bind: tuple[str, ...] = _row(
+        ("127.0.0.1:8888",), Addresses(), SERVED,
+        "where to listen: HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or fd://N; port 0 takes a free one; "
+        "may be given several times, or separated by commas in a single text",
+        "restart", short="-b", also="address host listen port socket")  # fmt: skip
+    as_: str | None = _row(
+        None, Choice(choices=("message", "connection"), word="auto", metavar="KIND"), SERVED,
+        "how the handler is called: with each message, or once with the whole connection; auto: as it is marked, "
+        "else with each message",
+        "new workers", also="kind mode")  # fmt: skip
+    framing: str | None = _row(
+        None, Text(word="auto", metavar="FRAMING"), SERVED,
+        "how messages are cut out of the bytes: raw, line, length:N, delimiter:X, fixed:N or netstring; auto: as the "
+        "handler says, else raw",
+        "new workers", also="protocol")  # fmt: skip
+    start: str | None = _row(
+        None, Choice(choices=("accept", "data"), word="auto", metavar="WHEN"), SERVED,
+        "when a whole-connection call gets its thread: as soon as somebody connects, or when something has arrived; "
+        "auto: as the handler says, else accept",
+        "new workers")  # fmt: skip
+    workers: int | None = _row(
+        None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
+        "worker processes; auto: one for each usable core",
+        "at once", short="-w", also="processes procs cores")  # fmt: skip
+    max_workers: int | None = _row(
+        None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
+        "how many workers there may ever be; room for them is made at the start; auto: 4 × workers, at least 8",
+        "restart")  # fmt: skip
+    threads: int = _row(
+        64, Whole(low=1, high=4096), CREW,
+        "threads in each worker, at most; a further one is made only when a handler blocks",
+        "new workers", short="-t", also="concurrency")  # fmt: skip
+    switch_interval: float = _row(
+        0.001, _limit(0.00001, 1.0), CREW,
+        "how long a thread that computes keeps the others of its worker waiting (sys.setswitchinterval)",
+        "new workers")  # fmt: skip
+    max_connections: int | None = _row(
+        None, Whole(low=1, high=1_000_000, word="auto", metavar="N|auto"), SIZES,
+        "open connections in each worker, at most; further ones wait in the backlog; auto: 10,000, or 64 fewer than "
+        "the limit on descriptors (ulimit -n) if that is less",
+        "new workers", also="worker_connections connection_limit")  # fmt: skip
+    backlog: int = _row(
+        2048, Whole(low=1, high=65_535), SIZES,
+        "connections that the kernel keeps waiting for us to accept them; it allows no more than net.core.somaxconn",
+        "restart")  # fmt: skip
+    max_message: int = _row(
+        MIB, Size(low=1, high=GIB), SIZES,
+        "the longest message; a peer that sends a longer one is disconnected",
+        "new workers", also="max_size")  # fmt: skip
+    max_buffer: int = _row(
+        MIB, Size(low=4 * KIB, high=GIB), SIZES,
+        "the most that is kept for a peer that does not read its replies; a peer for whom it is not enough is "
+        "disconnected",
+        "new workers")  # fmt: skip
+    first_byte_timeout: float | None = _row(
+        None, _limit(0.01, off=True), PEERS,
+        "a peer that connected must send something within this time",
+        "new workers")  # fmt: skip
+    message_timeout: float | None = _row(
+        20.0, _limit(0.01, off=True), PEERS,
+        "a message that has begun must be complete within this time, prolonged by --min-rate",
+        "new workers")  # fmt: skip
+    min_rate: int = _row(
+        500, Rate(low=1, high=GIB, word="off", means=0, metavar="RATE|off"), PEERS,
+        "so many bytes of an unfinished message prolong --message-timeout by one second; off: none do",
+        "new workers")  # fmt: skip
+    write_timeout: float = _row(
+        10.0, _limit(0.01), PEERS,
+        "a peer that has replies waiting must take some of them within this time",
+        "new workers")  # fmt: skip
+    idle_timeout: float | None = _row(
+        None, _limit(0.01, off=True), PEERS,
+        "a connection on which nothing happens for this time is closed",
+        "new workers", also="keep_alive")  # fmt: skip
+    keepalive: float | None = _row(
+        60.0, _limit(1.0, 32_767.0, off=True), PEERS,
+        "how long a peer may be silent before TCP asks whether its machine is still there; after as long again without "
+        "an answer the connection is given up; rounded up to whole seconds",
+        "restart")  # fmt: skip
+    boot_timeout: float = _row(
+        30.0, _limit(0.1), WORKERS,
+        "a worker must have imported the target and be ready within this time",
+        "at once", also="start_timeout")  # fmt: skip
+    drain_timeout: float = _row(
+        30.0, _limit(0.0), WORKERS,
+        "calls have this time to finish when the server stops; then they are cut, and the exit code is 4",
+        "at once", also="graceful_timeout stop_timeout shutdown_timeout")  # fmt: skip
+    heartbeat: float = _row(
+        10.0, _limit(0.5), WORKERS,
+        "a worker that shows no sign of life for this time is killed and replaced",
+        "at once")  # fmt: skip
+    chdir: str | None = _row(
+        None, Text(word=".", metavar="DIR"), AROUND,
+        "go to this folder before anything but the configuration file is looked for",
+        "restart", also="directory cwd root")  # fmt: skip
+    log_format: str = _row(
+        "text", Choice(choices=("text", "json"), metavar="FORMAT"), AROUND,
+        "how the lines of the log are written, which go to standard error",
+        "new workers", also="logging")  # fmt: skip
+
+
+DEFAULTS = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of the table."""
+
+    name: str
+    """The attribute of `Settings`."""
+    default: object
+    kind: Kind
+    group: str
+    help: str
+    reload: Reload
+    short: str
+    """The one-letter option, or nothing."""
+    also: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The name in TOML and everywhere else where `as` is not a Python keyword."""
+        return self.name.rstrip("_")
+
+    @property
+    def default_text(self) -> str:
+        """The default as a person would write it."""
+        return self.kind.show(self.default)
+
+    @property
+    def option(self) -> str:
+        """The option of the command line; the target has none, it is an argument."""
+        return "TARGET" if self.name == "target" else "--" + self.key.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "PACELINE_" + self.key.upper()
+
+
+TABLE: tuple[Setting, ...] = tuple(
+    Setting(row.name, getattr(DEFAULTS, row.name), **row.metadata) for row in fields(Settings)
+)
+BY_KEY: Mapping[str, Setting] = {row.key: row for row in TABLE}
+GROUPS: Mapping[str, list[Setting]] = {
+    row.group: [other for other in TABLE if other.group == row.group] for row in TABLE
+}
+
+
+def nearest_setting(word: str) -> Setting | None:
+    """The setting whose name, or whose name in other servers, is most like `word`."""
+    folded = word.strip("-_").casefold().replace("-", "_")
+    names = {name: row for row in TABLE for name in (*row.also, row.key)}
+    return names.get(folded) or names.get(near(folded, names))
