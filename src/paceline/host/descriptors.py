@@ -1,0 +1,69 @@
+"""How many descriptors this process may have, how many it has, and one kept in reserve.  Any thread may call these."""
+
+import os
+import resource
+import threading
+
+_NO_LIMIT = 1 << 20
+"""What "unlimited" means for descriptors: the kernel's own default ceiling (proc(5), fs.nr_open)."""
+
+
+def limit() -> int:
+    """How many descriptors may be open at once; their numbers are all below it (soft RLIMIT_NOFILE, getrlimit(2))."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_LIMIT if soft == resource.RLIM_INFINITY else soft
+
+
+def open_count() -> int:
+    """How many descriptors this process has open.  Needs none itself where Linux is 6.2 or newer."""
+    size = os.stat("/proc/self/fd").st_size  # since 6.2 the number of entries, before that 0 (proc_pid_fd(5))
+    if size:
+        return size
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # the listing's own
+    except OSError:  # not even one left for the listing
+        return limit()
+
+
+class Spare:
+    """A descriptor kept in reserve: given back when one is needed and there is none, taken again when there is one.
+
+    It is an eventfd: a file of its own, so that giving it back helps against the system's limit (ENFILE), too.
+    """
+
+    __slots__ = ("_fd", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fd = -1  # guarded by lock
+        self.take_back()
+
+    @property
+    def is_held(self) -> bool:
+        return self._fd >= 0
+
+    def give(self) -> bool:
+        """Make room for one descriptor.  False: it has been given already.
+
+        Another thread may take the room; whoever needs it must be able to bear that.
+        """
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd < 0:
+            return False
+        os.close(fd)
+        return True
+
+    def take_back(self) -> bool:
+        """Hold one in reserve again.  False: there is none left, and nothing is held."""
+        with self._lock:
+            if self._fd < 0:
+                try:
+                    self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                except OSError:
+                    return False
+            return True
+
+    def close(self) -> None:
+        """Hold none any more, at the end."""
+        self.give()

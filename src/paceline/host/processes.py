@@ -1,0 +1,123 @@
+"""Processes: make, watch, signal, reap.  One verb per function, no policy.
+
+A child is watched and signalled through a pidfd (pidfd_open(2)), never by its number: a number may belong to somebody
+else by the time it is used, a pidfd names one process for ever, and becomes readable when that one ends.  A number is
+safe only between fork and reap, and only in the parent.
+"""
+
+import ctypes
+import os
+import signal
+
+from paceline.host.signals import name_of
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_prctl.restype = ctypes.c_int
+
+fork = os.fork
+"""fork() -> pid in the parent, 0 in the child (fork(2)).  Raises OSError: EAGAIN, ENOMEM."""
+
+
+def open_pidfd(pid: int) -> int:
+    """A descriptor of the process, close-on-exec (pidfd_open(2), Linux 5.3).  Raises OSError.
+
+    Right only while nobody can have reaped it: called by the parent, between fork and reap.
+    """
+    return os.pidfd_open(pid)
+
+
+def send_signal(pidfd: int, number: int) -> bool:
+    """Send a signal; False when the process is gone (pidfd_send_signal(2)).  Never hits anybody else."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def reap(pid: int) -> int | None:
+    """The wait status (wait(2)) of our child if it has ended, else None.  Never blocks.
+
+    `UNKNOWN` when somebody else took it: user code that waits for any child, or a parent that ignores SIGCHLD.
+    """
+    try:
+        reaped, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return UNKNOWN
+    return status if reaped else None
+
+
+def reap_soon(pid: int) -> int:
+    """The wait status of our child, which has been killed: waits for its end."""
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return UNKNOWN
+
+
+UNKNOWN = -1
+"""No wait status: the process has ended, and how was told to somebody else."""
+
+
+def find_ended() -> int | None:
+    """The number of a child that has ended and waits to be reaped, or None.  It is *not* reaped by this.
+
+    The same child is found again until it is reaped.  For PID 1, which inherits the orphans of all others.
+    """
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found is not None and found.si_pid else None
+
+
+def die_with_parent(parent_pid: int, number: int) -> bool:
+    """The kernel sends us this signal when the parent ends (prctl(2), PR_SET_PDEATHSIG).
+
+    False: the parent has ended already, so no signal will come.  "Parent" is the *thread* that forked us: right only
+    for a parent that forks from its main thread.  A fork of ours does not inherit it.
+    """
+    if _prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return os.getppid() == parent_pid
+
+
+def volunteer_for_oom(more: int) -> None:
+    """Of all processes of the same size, the kernel kills this one first (proc_pid_oom_score_adj(5)); to ask is free.
+
+    `more` counts in thousandths of the memory; children inherit it.  Does nothing where /proc cannot be written.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            before = int(file.read())
+            file.seek(0)
+            file.write(str(min(1000, before + more)))
+    except (OSError, ValueError):
+        pass
+
+
+def cause_of(status: int) -> str:
+    """`exited with code 3`, `was killed by SIGSEGV (core dumped)`: a wait status in words (wait(2))."""
+    if status == UNKNOWN:
+        return "ended, and somebody else was told how"
+    if os.WIFSIGNALED(status):
+        core = " (core dumped)" if os.WCOREDUMP(status) else ""
+        return f"was killed by {name_of(os.WTERMSIG(status))}{core}"
+    return f"exited with code {os.waitstatus_to_exitcode(status)}"
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+
+    Together with the number it names one process for ever.  Raises ProcessLookupError when there is none.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except FileNotFoundError as error:
+        raise ProcessLookupError(error.errno, f"there is no process {pid}") from error
+    # The second field is the name in parentheses and may itself hold spaces and parentheses: count from its end.
+    return int(line[line.rindex(b")") + 2 :].split()[19])

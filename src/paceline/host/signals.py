@@ -1,0 +1,109 @@
+"""Signals as bytes in a pipe.  One verb per function, no policy.
+
+A signal that we want to hear gets a Python handler that does nothing and, through the wake-up descriptor
+(signal.set_wakeup_fd), one byte with its number in a pipe: the one place where a loop waits finds it beside its other
+sources.  Two signals of a kind in quick succession may be one byte, because the kernel keeps only one pending.
+
+Main thread only, where it changes handlers or the wake-up descriptor: Python allows it nowhere else.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+"""What signal.signal takes and returns."""
+
+_READ_BYTES = 4096
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """All signals wait meanwhile; those that came are delivered at the end.  The mask is the calling thread's.
+
+    Used around a fork: a signal to the newborn would otherwise run our C handler, which writes into the wake-up pipe it
+    still shares with its parent.  The child is born with the mask and ends it with `unblock_all`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock_all() -> None:
+    """Nothing is blocked any more in the calling thread, whatever the parent process had blocked."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def open_wakeup_pipe() -> tuple[int, int]:
+    """(read, write): non-blocking and close-on-exec; 65,536 signals may wait in it (pipe(7)).  Raises OSError."""
+    return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def install_wakeup_fd(fd: int) -> int:
+    """Each handled signal writes its number as one byte to `fd`; -1 ends that.  Returns the descriptor before.
+
+    A full pipe drops the byte in silence: it is full of wake-ups anyway.
+    """
+    return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def take_received(fd: int) -> list[int]:
+    """The numbers of all signals in the wake-up pipe, in the order in which they came.  Never blocks."""
+    numbers = bytearray()
+    while True:
+        try:
+            part = os.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            break
+        numbers += part
+        if len(part) < _READ_BYTES:
+            break
+    return list(numbers)
+
+
+def deliver_to_wakeup(*numbers: int) -> dict[int, Handler]:
+    """These signals do nothing but reach the wake-up descriptor.  Returns what was installed before, for `restore`.
+
+    System calls that they interrupt are repeated by Python (PEP 475), so that no caller sees EINTR.
+    """
+    return _install(numbers, _do_nothing)
+
+
+def ignore(*numbers: int) -> dict[int, Handler]:
+    """The kernel drops these signals.  Children inherit that, even through exec (signal(7)).  Returns as above."""
+    return _install(numbers, signal.SIG_IGN)
+
+
+def reset(*numbers: int) -> dict[int, Handler]:
+    """These signals do again what the kernel does by default.  Returns as above."""
+    return _install(numbers, signal.SIG_DFL)
+
+
+def restore(before: dict[int, Handler]) -> None:
+    """Install again what one of the above replaced."""
+    for number, handler in before.items():
+        # None: it was installed by somebody who is not Python, and cannot be put back from here.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def name_of(number: int) -> str:
+    """`SIGTERM`; real-time signals by their distance, `SIGRTMIN+3`; what has no name as `signal 77`."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        if signal.SIGRTMIN < number < signal.SIGRTMAX:
+            return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        return f"signal {number}"
+
+
+def _install(numbers: Iterable[int], handler: Handler) -> dict[int, Handler]:
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The work was done before: the C handler has written the number to the wake-up descriptor."""

@@ -1,0 +1,105 @@
+"""Counting descriptors, and the one in reserve."""
+
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from paceline.host import descriptors
+from paceline.host.descriptors import Spare
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.fixture
+def no_descriptor_left() -> Iterator[None]:
+    """The limit is lowered to the first free number; descriptors that are given back can be opened again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_limit_is_the_soft_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (123, hard))
+    try:
+        assert descriptors.limit() == 123
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_limit_it_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert descriptors.limit() == 1 << 20
+
+
+def test_open_descriptors_are_counted() -> None:
+    before = descriptors.open_count()
+    assert before == len(os.listdir("/proc/self/fd")) - 1
+    one, other = os.pipe()
+    assert descriptors.open_count() == before + 2
+    os.close(one)
+    os.close(other)
+    assert descriptors.open_count() == before
+
+
+def test_open_descriptors_are_counted_on_an_older_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = descriptors.open_count()
+    monkeypatch.setattr(os, "stat", lambda _: os.stat_result([0] * 10))
+    assert descriptors.open_count() == newer
+
+
+def test_they_are_counted_without_one_to_spare_on_an_older_kernel(
+    monkeypatch: pytest.MonkeyPatch, no_descriptor_left: None
+) -> None:
+    monkeypatch.setattr(os, "stat", lambda _: os.stat_result([0] * 10))
+    assert descriptors.open_count() == descriptors.limit()
+
+
+def test_the_spare_makes_room_for_one_and_takes_it_back() -> None:
+    spare = Spare()
+    assert spare.is_held
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            socket.socket()
+        assert spare.give()
+        with socket.socket():
+            assert not spare.take_back()
+            assert not spare.is_held
+        assert spare.take_back()
+        assert spare.is_held
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    spare.close()
+
+
+def test_the_spare_is_given_once() -> None:
+    spare = Spare()
+    given: list[bool] = []
+    threads = [threading.Thread(target=lambda: given.append(spare.give())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == [False, False, False, True]
+    assert spare.take_back()
+    assert spare.take_back()
+    spare.close()
+    spare.close()
+
+
+def test_a_spare_that_cannot_be_had_is_had_later(no_descriptor_left: None) -> None:
+    spare = Spare()
+    assert not spare.is_held
+    assert not spare.give()
+    spare.close()
