@@ -15,6 +15,7 @@ from typing import Any
 
 from paceline import clock
 from paceline.handlers import Close
+from paceline.host.scheduling import voluntary_switches
 from paceline.scoreboard.fields import ThreadState
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
@@ -61,7 +62,7 @@ class Calls:
             self._announce(me)
             measure = measure or estimate.blocking
             if measure:
-                wall, cpu = clock.now_ns(), clock.thread_cpu_ns()
+                wall, cpu, switches = clock.now_ns(), clock.thread_cpu_ns(), voluntary_switches()
             made += 1
             c.messages += 1
             words[me.messages] += 1
@@ -77,7 +78,9 @@ class Calls:
                 self.fail(c, error, me)
                 queue = None
             if measure:
-                worker.sample(me, clock.now_ns() - wall, clock.thread_cpu_ns() - cpu)
+                took = clock.now_ns() - wall
+                waited = took - (clock.thread_cpu_ns() - cpu) if voluntary_switches() != switches else 0
+                worker.sample(me, took, waited)
                 measure = False
             if roles.leader is not me:
                 self.end_if_forked()
@@ -150,7 +153,8 @@ class Calls:
         finally:
             worker.held.remove(fd)
             words[me.fd] = 0
-        worker.sample(me, clock.now_ns() - wall, clock.thread_cpu_ns() - cpu)
+        took = clock.now_ns() - wall
+        worker.sample(me, took, took - (clock.thread_cpu_ns() - cpu))
         self.end_if_forked()
         c.phase = after(c.phase, Event.CLOSE)
         c.reason = reason

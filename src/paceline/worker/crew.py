@@ -19,8 +19,8 @@ _NONE, _STARTING, _WAITING = int(ThreadState.NONE), int(ThreadState.STARTING), i
 class Member:
     """One thread and its cells on the scoreboard; the cells are written by this thread only."""
 
-    __slots__ = ("bytes_in", "bytes_out", "calls", "errors", "fd", "histogram", "index", "messages", "prepared",
-                 "sampled", "state", "thread", "turn", "words")  # fmt: skip
+    __slots__ = ("bytes_in", "bytes_out", "calls", "errors", "fd", "histogram", "index", "messages", "native_id",
+                 "prepared", "sampled", "state", "thread", "turn", "words")  # fmt: skip
 
     def __init__(self, index: int, words: "memoryview[int]", row: int, histogram: int) -> None:
         self.index = index
@@ -29,6 +29,8 @@ class Member:
         self.turn = threading.Lock()
         self.turn.acquire()
         self.thread: threading.Thread | None = None
+        self.native_id = 0
+        """The kernel's number of the thread, as soon as it runs."""
         self.prepared = False
         """thread_start has run."""
         self.state = row + THREAD["state"]
@@ -149,6 +151,7 @@ class Crew:
 
     def _run(self, member: Member) -> None:
         try:
+            member.native_id = threading.get_native_id()
             member.words[member.state] = _STARTING
             if not self.prepare(member):
                 return

@@ -1,7 +1,8 @@
 """Does the handler block or compute?  Pure: the watcher feeds it once a tick, the leader reads its verdict.
 
-A handler counts as *blocking* when its mean blocked time (wall − thread CPU of sampled calls) is over 100 µs, or when
-the watcher had to promote more than once per 2,000 of the last 10,000 calls: a sampled mean misses rare long blocks.
+A handler counts as *blocking* when its mean blocked time (of sampled calls, wall − thread CPU, and nothing for a call
+that never gave its processor away: that one was only preempted) is over 100 µs, or when the watcher had to promote more
+than once per 2,000 of the last 10,000 calls: a sampled mean misses rare long blocks.
 
 While the process itself keeps a core busy, a thread that waits for the GIL looks blocked; such samples do not enter.
 Once blocking, every call is measured and the verdict is left slowly: after 10,000 calls of which at most one in 2,000
@@ -44,9 +45,8 @@ class Estimate:
     quiet_sum_ns: float = 0.0
 
     def on_samples(self, samples: Iterable[tuple[int, int]], busy: bool) -> None:
-        """Calls measured since the last tick, as (wall, CPU) nanoseconds; `busy`: the process used most of a core."""
-        for wall, cpu in samples:
-            blocked = max(0, wall - cpu)
+        """Calls measured since the last tick: (took, blocked) nanoseconds.  `busy`: the process used most of a core."""
+        for wall, blocked in samples:
             self.mean_wall_ns += (wall - self.mean_wall_ns) * WEIGHT if self.mean_wall_ns else wall
             if not busy:
                 self.mean_blocked_ns += (blocked - self.mean_blocked_ns) * WEIGHT

@@ -19,6 +19,7 @@ import signal
 
 from paceline import clock
 from paceline.host.poller import Waiter
+from paceline.host.scheduling import running_ns
 from paceline.host.streams import accept_queue
 from paceline.host.wakeup import Wakeup
 from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
@@ -42,6 +43,8 @@ DRAINING_REST_S = 0.1
 
 BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
+RUNNING = 0.5
+"""The share of a tick above which the leader itself was running, or waiting for a processor."""
 MOST_COMPUTING = 2
 """The most threads that are out of the lead because of long calls while the process computes."""
 GRACE_S = 1.0
@@ -76,6 +79,7 @@ class Watcher:
         self.last_cpu = clock.process_cpu()
         self.last_leader: Member | None = None
         self.last_calls = 0
+        self.last_running = 0
         self.last_leads = 0
         self.last_total = self.total()
         self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
@@ -153,9 +157,15 @@ class Watcher:
         else:
             self.active_until = now + ACTIVE_S
             calls = leader.words[leader.calls]
+            running = running_ns(leader.native_id)
             if leader is not self.last_leader or calls != self.last_calls:
-                self.last_calls = calls
-            elif not is_busy or len(roles.out) < MOST_COMPUTING:
+                self.last_calls, self.last_running = calls, running
+            else:
+                # It may also be queueing for a processor that other processes use: then it does not block either.
+                is_busy = is_busy or running - self.last_running >= RUNNING * (now - self.last_tick) * 1e9
+                if is_busy and len(roles.out) >= MOST_COMPUTING:
+                    self.last_running = running
+                    return
                 crew.promote(leader, Why.WATCHED)
                 if not is_busy:
                     worker.estimate.on_watched(self.total()[0])

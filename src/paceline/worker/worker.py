@@ -81,12 +81,12 @@ class Worker:
         """Store a value of the worker's row; the last writer wins."""
         self.words[self.row + WORKER[cell]] = value
 
-    def sample(self, me: Member, wall_ns: int, cpu_ns: int) -> None:
-        """A call of `me` took so long, of which so much on the processor."""
+    def sample(self, me: Member, took_ns: int, blocked_ns: int) -> None:
+        """A call of `me` took so long, and waited so long for something else than a processor."""
         words = me.words
-        histogram.record(words, me.histogram, wall_ns)
+        histogram.record(words, me.histogram, took_ns)
         words[me.sampled] += 1
-        self.samples.append((wall_ns, cpu_ns))
+        self.samples.append((took_ns, blocked_ns))
 
     def on_forked_child(self) -> None:
         """In a process that a handler forked (os.register_at_fork): whatever it does, it serves nobody.
