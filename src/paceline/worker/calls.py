@@ -187,7 +187,7 @@ class Calls:
 
     def end(self, c: Connection, reason: str) -> None:
         """Close it once what is in hand is sent; nothing more of it is read or answered."""
-        c.queue = None
+        c.queue = c.uncut = None
         c.phase = after(c.phase, Event.CLOSE)
         c.reason = c.reason or reason
 

@@ -65,7 +65,7 @@ class Connection:
     """
 
     __slots__ = ("_state", "armed", "busy", "fd", "greeted", "messages", "out", "phase", "polled", "queue", "reason",
-                 "received", "rest", "sent", "source", "watch", "way_in")  # fmt: skip
+                 "received", "rest", "sent", "source", "uncut", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._state: object = None
@@ -92,6 +92,8 @@ class Connection:
         """What could not be sent yet."""
         self.queue: deque[bytes] | None = None
         """Messages that were cut and not yet answered."""
+        self.uncut: memoryview | None = None
+        """Bytes that were received and not yet cut: they come after `queue`."""
         self.sent = 0
         """Bytes that the peer took of what had waited."""
         self.source: Iterator[Any] | None = None

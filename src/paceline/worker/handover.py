@@ -23,6 +23,9 @@ from paceline.worker.worker import Worker
 MOST_AT_ONCE = 64
 """Connections taken from the inbox before the watcher looks at anything else."""
 
+LATER_S = 1.0
+"""How long the watcher lets them wait when they could not be taken."""
+
 _READY = int(WorkerState.READY)
 _STATE, _GENERATION, _SATURATED = WORKER["state"], WORKER["generation"], WORKER["saturated"]
 _CONNECTIONS, _LIMIT, _RECEIVED = WORKER["connections"], WORKER["connections_limit"], WORKER["received"]
@@ -75,13 +78,13 @@ class Receiving:
         self.admit = admit
         self.spare = Spare()
 
-    def receive(self) -> None:
-        """Take in what has arrived.  When descriptors run out, what is in the inbox stays there for the next look."""
+    def receive(self) -> bool:
+        """Take in what has arrived.  False: no descriptors are left, and what is in the inbox stays there for later."""
         for _ in range(MOST_AT_ONCE):
             try:
                 arrived = passing.receive_connection(self.reader, self.spare)
                 if arrived is None:
-                    return
+                    return True
                 fd, record = arrived
                 listener = int(json.loads(record)["listener"])
             except passing.NotAConnection as error:
@@ -92,9 +95,11 @@ class Receiving:
                 self.worker.log.say("bug", where="the inbox", error=f"a record cannot be read: {error}")
                 continue
             except EOFError:
-                return
+                return False  # the supervisor and all siblings are gone
             except OSError as error:
-                self.worker.log.say("accept-failed", error=error.strerror, seconds=0.1)
-                return
+                open_now = len(self.worker.tables.open)
+                self.worker.log.say("accept-paused", error=error.strerror, seconds=LATER_S, open=open_now)
+                return False
             self.worker.count("received")
             self.admit(fd, listener)
+        return True

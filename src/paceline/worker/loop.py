@@ -60,6 +60,7 @@ class Loop:
         popleft, take = ready.popleft, parked.pop
         receive, send = streams.receive, streams.send
         cut, join, is_plain = worker.framing.cut, worker.framing.join, self.is_plain
+        cut_bytes = serving.cut_bytes
         call, wants_connection, holds = worker.handler.call, worker.handler.wants_connection, worker.holds
         estimate = worker.estimate
         words, calls = me.words, me.calls
@@ -104,6 +105,9 @@ class Loop:
                 if is_plain:
                     messages: Sequence[bytes] = (received,)
                 else:
+                    if len(received) > cut_bytes:
+                        serving.take_in(connection, received, _further(received), me)
+                        break
                     kept = connection.rest
                     try:
                         messages, rest = cut(kept, received)

@@ -132,7 +132,7 @@ def _load(plan: Plan) -> tuple[Handler, Framing]:
 def _after_fork_in_child(plan: Plan, worker: Worker) -> None:
     """A handler forked: its child keeps nothing of ours open, and never serves."""
     worker.on_forked_child()
-    faulthandler.cancel_dump_traceback_later()
+    # The dead man's timer is a thread, which a fork does not copy; cancelling it would wait for that thread for ever.
     signals.install_wakeup_fd(-1)
     for listener in plan.listeners:
         listener.socket.close()

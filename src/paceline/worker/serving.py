@@ -25,7 +25,7 @@ from paceline.host import streams
 from paceline.host.poller import IN
 from paceline.host.streams import RECEIVE_BYTES
 from paceline.scoreboard.fields import WORKER
-from paceline.wire import BadReply, Broken, truncated
+from paceline.wire import BadReply, Broken, Raw, truncated
 from paceline.worker import deadlines
 from paceline.worker.calls import Calls
 from paceline.worker.connection import Connection
@@ -37,6 +37,10 @@ from paceline.worker.worker import Worker
 
 LINGER_BYTES = 64 * 1024
 """How much a peer may still send after our end-of-file until we hang up on it."""
+
+
+CUT_BYTES = 8 * 1024
+"""How much is cut into messages at once; the rest waits as bytes until those are answered."""
 
 
 class Reading(IntEnum):
@@ -56,6 +60,9 @@ class Serving:
         self.calls = Calls(worker)
         self.cut = worker.framing.cut
         self.join = worker.framing.join
+        # Cutting is what multiplies memory: 64 KiB of two-byte lines are a megabyte of messages.  Raw multiplies nothing,
+        # and for it alone the place of the cut matters.
+        self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
         self.tables = worker.tables
         settings = worker.settings
         self.limits = deadlines.Limits(
@@ -104,6 +111,11 @@ class Serving:
         c.rest = rest
         c.received = c.received + further if further else 0
 
+    def take_in(self, c: Connection, received: bytes, reading: Reading, me: Member) -> None:
+        """The fast path received more than is cut at once."""
+        c.uncut = memoryview(received)
+        self.work(c, reading, me)
+
     def finish(
         self, c: Connection, replies: list[bytes], waiting: Sequence[bytes], reading: Reading, me: Member
     ) -> None:
@@ -124,7 +136,7 @@ class Serving:
                 if not self.flush(c, me) and not self.park(c):
                     return None
                 reading = Reading.DRY
-            elif budget <= 0 and (c.source is not None or c.queue or reading):
+            elif budget <= 0 and (c.source is not None or c.queue or c.uncut is not None or reading):
                 return self.requeue(c, me)
             elif c.source is not None:
                 budget -= 1
@@ -133,6 +145,8 @@ class Serving:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
                 self.put(c, replies, me)
+            elif c.uncut is not None:
+                self.cut_next(c, me)
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
                     self.break_off(c, c.rest.error)
@@ -219,16 +233,25 @@ class Serving:
             return Reading.NOT
         words = me.words
         words[me.bytes_in] += len(received)
-        kept = c.rest
+        c.uncut = memoryview(received)
+        return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
+
+    def cut_next(self, c: Connection, me: Member) -> None:
+        """Cut a part of what was received into messages, and put them into `c.queue`."""
+        uncut, kept = c.uncut, c.rest
+        assert uncut is not None
+        part = bytes(uncut[: self.cut_bytes])
+        c.uncut = uncut[self.cut_bytes :] if len(uncut) > self.cut_bytes else None
         try:
-            messages, rest = self.cut(kept, received)
+            messages, rest = self.cut(kept, part)
         except Exception as error:  # noqa: BLE001 - a framing of the user's
             self.calls.fail(c, error, me)
-            return Reading.NOT
-        self.keep(c, rest, 0 if messages or kept is None else len(received))
+            return
+        self.keep(c, rest, 0 if messages or kept is None else len(part))
         if messages:
             c.queue = deque(messages)
-        return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
+        if type(rest) is Broken:
+            c.uncut = None
 
     def hold(self, c: Connection, me: Member) -> None:
         """A whole-connection call, from beginning to end."""
@@ -248,7 +271,13 @@ class Serving:
         if c.is_closed:
             return False
         c.queue = c.queue or None
-        c.busy = c.phase is not State.OPEN or c.out is not None or c.queue is not None or c.source is not None
+        c.busy = (
+            c.phase is not State.OPEN
+            or c.out is not None
+            or c.queue is not None
+            or c.source is not None
+            or c.uncut is not None
+        )
         if not c.polled:
             # Registered while it is still owned: afterwards its descriptor might be another's.
             c.polled = True
@@ -318,7 +347,7 @@ class Serving:
 
     def close(self, c: Connection, me: Member) -> None:
         """Owned, and over: its descriptor goes."""
-        c.out = c.queue = None
+        c.out = c.queue = c.uncut = None
         self.calls.farewell(c, me)
         if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)

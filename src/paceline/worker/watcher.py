@@ -67,11 +67,12 @@ class Watcher:
         self.signal_fd = signal_fd
         self.alarm = Wakeup()
         worker.wake_watcher = self.alarm.wake
+        plan.control.setblocking(False)
         self.control_fd = plan.control.fileno()
         self.inbox_fd = receiving.reader.fileno() if receiving is not None else -1
         self.waiter = Waiter(signal_fd, self.control_fd, self.alarm.fd)
-        if receiving is not None:
-            self.waiter.add(self.inbox_fd)
+        self.hears_inbox = False
+        self.hear_inbox(receiving is not None)
         now = clock.now()
         self.active_until = now + ACTIVE_S
         self.next_rest = now
@@ -96,8 +97,8 @@ class Watcher:
                 self.on_signals()
             if self.control_fd in readable:
                 self.on_control()
-            if self.inbox_fd in readable and self.receiving is not None and not self.worker.draining:
-                self.receiving.receive()
+            if self.inbox_fd in readable and self.receiving is not None:
+                self.hear_inbox(self.receiving.receive())
             now = clock.now()
             self.tick(now)
             if self.drain_until is not None:
@@ -243,7 +244,7 @@ class Watcher:
         self.rearm_dead_man()
         self.look_at_deadlines(now)
         if self.receiving is not None and not worker.draining:
-            self.receiving.receive()  # what had to stay there for want of descriptors
+            self.hear_inbox(self.receiving.receive())  # what had to stay there for want of descriptors
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
 
@@ -271,6 +272,12 @@ class Watcher:
         faulthandler.dump_traceback_later(
             settings.drain_timeout + 4 * settings.heartbeat, exit=True, file=self.plan.fault_fd
         )
+
+    def hear_inbox(self, wanted: bool) -> None:
+        """Whether connections in the inbox wake us.  What is not taken from there would wake us again and again."""
+        if wanted is not self.hears_inbox:
+            self.hears_inbox = wanted
+            (self.waiter.add if wanted else self.waiter.remove)(self.inbox_fd)
 
     def on_signals(self) -> None:
         if signal.SIGTERM in os.read(self.signal_fd, 512):
@@ -304,6 +311,7 @@ class Watcher:
         if worker.draining:
             return
         worker.draining = True
+        self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
             listener.socket.close()
