@@ -35,13 +35,19 @@ class Kind:
 
 D, I, W, E = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR  # noqa: E741 - a table reads best with one letter
 
+# ruff: noqa: E501 - a row is one line, however long its sentence
 _ROWS = (
     # the supervisor's life
     Kind("listening", I, "listening on {addresses} · {crew} · pid {pid}"),
     Kind("more-workers-than-cores", I, "{workers} workers on {cores} usable cores ({why}): beyond the cores, processes only take turns"),
     Kind("stopping", I, "{signal}: stopping; calls have {within} to finish, a second signal ends them at once"),
     Kind("stopped", I, "stopped after {uptime}; {calls} calls served"),
-    Kind("cut", W, "{cut} calls were cut, because they did not finish within the drain time of {within} (--drain-timeout)"),
+    Kind("stopping-now", I, "{signal}: ending at once"),
+    Kind("cut", W, "{cut} calls were cut by {why}"),
+    Kind("left-behind", W, "worker {slot} (pid {pid}) was killed and is still there; the kernel does not let go of it, and it is left behind"),
+    Kind("start-failed", E, "cannot start: {why}"),
+    Kind("signal-unused", I, "{signal} does nothing in this version", 1.0),
+    Kind("supervisor-bug", E, "a bug in Paceline: {where}: {error}; the supervisor goes on", 1.0),
     Kind("degraded", E, "degraded: {deaths} workers died within a minute after they were ready; each is still replaced at once; look at the causes above"),
     Kind("recovered", I, "no longer degraded: {deaths} deaths within the last minute"),
     # the workers' lives, as the supervisor sees them
@@ -76,26 +82,74 @@ _ROWS = (
 TABLE: Mapping[str, Kind] = {kind.name: kind for kind in _ROWS}
 
 
-def sentence_of(kind: Kind, fields: Mapping[str, object], held_back: int = 0) -> str:
-    """The event as one sentence; `held_back` equal events were not written since the last one."""
-    sentence = kind.sentence.format_map(fields)
-    return f"{sentence} ({held_back} more like this were not written)" if held_back else sentence
+SENTENCE_CHARACTERS = 2_000
+DETAIL_CHARACTERS = 64 * 1024
+"""The most of a sentence or field, and of a detail, that is written: an exception's text may hold a whole message."""
+
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x09} | {
+    0x0A: "\\n",
+    0x0D: "\\r",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+"""Control characters as text: what a peer sent can neither begin a line of its own in the log nor steer a terminal."""
+_ESCAPED_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""The same where JSON itself asks for no escape; outside of strings these characters do not occur in it."""
+
+
+def sentence_of(kind: Kind, fields: Mapping[str, object], held_back: int = 0, dropped: int = 0) -> str:
+    """The event as one sentence without control characters.  Never raises, whatever the fields are.
+
+    `held_back` equal events were not written since the last one; `dropped` lines could not be written before this one.
+    """
+    try:
+        sentence = kind.sentence.format_map(fields)
+    except Exception:  # noqa: BLE001 - a field is missing, or it is the user's and its __str__ raises
+        named = " ".join(f"{name}={_text_of(value)}" for name, value in fields.items() if name != "detail")
+        sentence = f"{kind.name}: {named}"
+    sentence = _shortened(sentence.translate(_ESCAPED), SENTENCE_CHARACTERS)
+    if held_back:
+        sentence += f" ({held_back} more like this were not written)"
+    if dropped:
+        sentence += f" ({dropped} lines before this one were lost: standard error did not take them)"
+    return sentence
 
 
 def text_line(
-    stamp: str, who: str, kind: Kind, fields: Mapping[str, object], *, held_back: int = 0, color: bool = False
+    stamp: str,
+    who: str,
+    kind: Kind,
+    fields: Mapping[str, object],
+    *,
+    held_back: int = 0,
+    dropped: int = 0,
+    color: bool = False,
 ) -> str:
-    """`2026-11-24 17:22:01.123 warning worker 0: …`, the detail indented below; ends with a line feed."""
+    """`2026-11-24 17:22:01.123 warning worker 0: …`, the detail indented below; ends with a line feed.  Never raises."""
     level = kind.level.name.lower()
     if color and kind.level >= W:
         level = f"\x1b[{31 if kind.level >= E else 33}m{level}\x1b[0m"
-    line = f"{stamp} {level} {who}: {sentence_of(kind, fields, held_back)}\n"
-    detail = str(fields.get("detail") or "")
-    return line + "".join(f"    {part}\n" for part in detail.splitlines())
+    line = f"{stamp} {level} {who}: {sentence_of(kind, fields, held_back, dropped)}\n"
+    detail = fields.get("detail")
+    if not detail:
+        return line
+    parts = _shortened(_text_of(detail), DETAIL_CHARACTERS).replace("\r\n", "\n").rstrip("\n").split("\n")
+    return line + "".join(f"    {part.translate(_ESCAPED)}".rstrip() + "\n" for part in parts)
 
 
-def json_line(stamp: str, who: str, kind: Kind, fields: Mapping[str, object], *, held_back: int = 0) -> str:
-    """One JSON object per line: time, level, who, event, sentence, and every field under its own name."""
+def json_line(
+    stamp: str,
+    who: str,
+    kind: Kind,
+    fields: Mapping[str, object],
+    *,
+    held_back: int = 0,
+    dropped: int = 0,
+) -> str:
+    """One JSON object per line: time, level, who, event, text, and every field under its own name.  Never raises.
+
+    A field that is no JSON value is written as its text; one that has the name of a column of ours is left out.
+    """
     import json  # only processes that log JSON pay for it
 
     record: dict[str, object] = {
@@ -107,5 +161,30 @@ def json_line(stamp: str, who: str, kind: Kind, fields: Mapping[str, object], *,
     }
     if held_back:
         record["held_back"] = held_back
-    record.update((name, value) for name, value in fields.items() if name not in record)
-    return json.dumps(record, ensure_ascii=False, default=str) + "\n"
+    if dropped:
+        record["dropped"] = dropped
+    ours = len(record)
+    for name, value in fields.items():
+        record.setdefault(name, _shortened(value, DETAIL_CHARACTERS) if isinstance(value, str) else value)
+    try:
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_text_of)
+    except (ValueError, TypeError, RecursionError):
+        # a float that is no number, a container that holds itself, keys that are no text
+        texts = {name: value if n < ours else _text_of(value) for n, (name, value) in enumerate(record.items())}
+        line = json.dumps(texts, ensure_ascii=False)
+    return line.translate(_ESCAPED_JSON) + "\n"
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the user's __str__
+        return f"<{type(value).__name__} whose text cannot be had>"
+
+
+def _shortened(text: str, limit: int) -> str:
+    """At most about `limit` characters: the middle goes first, for a traceback's last lines say most."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    return f"{text[:head]} … ({len(text) - limit} characters left out) … {text[head - limit :]}"

@@ -109,6 +109,11 @@ def cause_of(status: int) -> str:
     return f"exited with code {os.waitstatus_to_exitcode(status)}"
 
 
+def exit_code_of(status: int) -> int | None:
+    """The exit code in a wait status; None when a signal ended the process, or nobody knows."""
+    return os.WEXITSTATUS(status) if status != UNKNOWN and os.WIFEXITED(status) else None
+
+
 def start_ticks(pid: int) -> int:
     """When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
 

@@ -34,6 +34,18 @@ def blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+"""What faulthandler reports: a process makes them itself as it crashes, or is sent SIGABRT to show its stacks."""
+
+
+def unblock(*numbers: int) -> None:
+    """These are not blocked any more in the calling thread.
+
+    A crash while its signal is blocked ends the process without its handler: nothing would be reported.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
 def unblock_all() -> None:
     """Nothing is blocked any more in the calling thread, whatever the parent process had blocked."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

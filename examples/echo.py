@@ -1,0 +1,11 @@
+"""The smallest server: a function from the bytes that arrived to the bytes that go back.
+
+    paceline serve examples/echo.py:echo
+    nc 127.0.0.1 8888
+
+What you type comes back.  Nothing here knows of sockets, threads or processes; as many of them work as are needed.
+"""
+
+
+def echo(message: bytes) -> bytes:
+    return message
