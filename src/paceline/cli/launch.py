@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypedDict
 
@@ -75,8 +75,11 @@ def launch(resolved: Resolved, target: object = None, *, check: bool = False) ->
 
 
 def _entered(resolved: Resolved, settings: Settings) -> Settings:
-    """Go to --chdir.  The path stays as it was written: later workers shall find where a moved symbolic link points."""
+    """Go to --chdir, and leave in $PWD where we are, as it was written: workers started later go there again, and find
+    where a symbolic link points by then."""
     if settings.chdir is None:
+        with suppress(OSError):  # the folder is gone: whoever needs it will say so
+            os.environ["PWD"] = _working_folder()
         return settings
     try:
         path = os.path.join(_working_folder(), settings.chdir)

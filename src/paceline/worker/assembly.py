@@ -1,5 +1,6 @@
 """How the parts of a worker are put together.  Called once, on the main thread; nothing moves before `start`."""
 
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -116,6 +117,8 @@ def _crew(plan: Plan, worker: Worker, loop: Loop, first: FirstThread) -> Crew:
 
     def dismiss(_member: Member) -> None:
         contained(worker, "thread_stop", worker.hook("thread_stop"))
+        sys.stdout.flush()  # the beginning of a line that this thread printed
+        sys.stderr.flush()
 
     def on_refused(error: BaseException) -> None:
         worker.count("thread_failures")

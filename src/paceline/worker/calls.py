@@ -9,12 +9,11 @@ handler counts as blocking, somebody else is promoted before each call.
 """
 
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paceline import clock
-from paceline.handlers import Close
+from paceline.handlers import Close, describe
 from paceline.host.scheduling import voluntary_switches
 from paceline.scoreboard.fields import ThreadState
 from paceline.worker.connection import Connection
@@ -23,6 +22,7 @@ from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.held import HeldSocket, take_back
 from paceline.worker.lifecycle import Event, after
 from paceline.worker.roles import Why
+from paceline.worker.target import user_traceback
 from paceline.worker.worker import Worker
 
 _CALLING = int(ThreadState.CALLING)
@@ -100,7 +100,7 @@ class Calls:
             elif isinstance(piece, bytes | bytearray | memoryview):
                 self.take(c, piece, replies, me)
             else:
-                self.refuse(c, f"an iterable with {_kind(piece)} in it", me)
+                self.refuse(c, f"an iterable with {describe(piece)} in it", me)
         except BaseException as error:  # noqa: BLE001
             self.fail(c, error, me)
         self.end_if_forked()
@@ -174,7 +174,7 @@ class Calls:
             else:
                 replies.append(whole)
         elif isinstance(reply, str | Mapping) or not hasattr(type(reply), "__iter__"):
-            self.refuse(c, _kind(reply), me)
+            self.refuse(c, describe(reply), me)
         else:
             c.source = iter(reply)
 
@@ -194,7 +194,7 @@ class Calls:
     def end_if_forked(self) -> None:
         """A process that a handler forked came back to us: it holds copies of everything, and must not go on."""
         if self.worker.forked:
-            os.write(2, b"paceline: a process forked by the handler returned into the server's code; it was ended\n")
+            self.worker.log.say("forked-child-returned")
             os._exit(FORKED_CHILD_EXIT)
 
     def _announce(self, me: Member) -> None:
@@ -260,22 +260,9 @@ def contained(worker: Worker, name: str, hook: Callable[[], Any] | None) -> bool
     return True
 
 
-def user_traceback(error: BaseException) -> str:
-    """The traceback below the frames of this file: the user's own lines."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__ and frames.tb_next is not None:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
-
-
 def _said(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001 - an exception of the user's may not even be printable
         text = "(its text cannot be made)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _kind(thing: object) -> str:
-    name = type(thing).__name__
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"

@@ -56,9 +56,6 @@ def main(plan: Plan) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - a bug of ours; os._exit below must not hide it
         _tell_failure(plan, error, "a bug in Paceline")
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
         os._exit(code)
 
 
@@ -69,7 +66,18 @@ def _live(plan: Plan) -> int:
     faulthandler.dump_traceback_later(settings.boot_timeout + 4 * settings.heartbeat, exit=True, file=plan.fault_fd)
     wake_read, wake_write = signals.open_wakeup_pipe()
     _take_signals(wake_write)
-    redirect_prints()
+    prints = redirect_prints(log)
+    try:
+        return _serve(plan, log, wake_read, wake_write)
+    finally:
+        prints.flush_all()
+
+
+def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
+    settings = plan.settings
+    with contextlib.suppress(OSError, KeyError):
+        # By its textual name (cli/launch.py): a deployment that exchanges a symbolic link is then seen by new workers.
+        os.chdir(os.environ["PWD"])
     try:
         handler, framing = _load(plan)
     except PacelineError as error:

@@ -4,6 +4,7 @@ One member of the crew leads: it polls and runs what it finds.  Followers wait, 
 stack is used and the others grow old and retire.  A member that stopped leading because it is in a call is *out*.  One
 that is being made is *hired*: its thread starts, and the user's `thread_start` runs, before it can lead, so that a slow
 start never keeps the lead.  When all are out nobody leads: the worker is saturated, and whoever comes back first leads.
+While `may_hire` is false (the last thread could not be made) the crew makes do with the members it has.
 
 Called under the crew's lock, except `leader`, which the leader itself compares with itself after every call: a plain
 load of one reference, written only under the lock.
@@ -39,6 +40,7 @@ class Roles(Generic[M]):
     hired: set[M] = field(default_factory=set)
     vacant: list[int] = field(default_factory=list)
     """Free indices, the smallest last."""
+    may_hire: bool = True
     leads: int = 0
     """How often somebody got the lead: unchanged while nobody leads."""
     eager: int = 0
@@ -57,11 +59,11 @@ class Roles(Generic[M]):
     @property
     def is_saturated(self) -> bool:
         """Everybody is inside a call, and nobody else can be made."""
-        return self.leader is None and not (self.followers or self.hired or self.vacant)
+        return self.leader is None and not (self.followers or self.hired or (self.vacant and self.may_hire))
 
     def hire(self) -> M | None:
-        """A new member, whose thread is to be started; None when there is no vacancy."""
-        if not self.vacant:
+        """A new member, whose thread is to be started; None when there is no vacancy, or none may be made now."""
+        if not (self.vacant and self.may_hire):
             return None
         member = self.make(self.vacant.pop())
         self.hired.add(member)
@@ -93,6 +95,14 @@ class Roles(Generic[M]):
             self.watched += 1
         return chosen, new
 
+    def appoint(self) -> M | None:
+        """Nobody leads, though a follower could, because a leader's thread has ended: the one to wake, which leads."""
+        if self.leader is not None or not self.followers:
+            return None
+        self.leader = self.followers.pop()
+        self.leads += 1
+        return self.leader
+
     def come_back(self, member: M) -> bool:
         """A member is back from its call, or has started.  True: nobody leads, so it does.  False: it follows."""
         if self.leader is member:
@@ -116,6 +126,15 @@ class Roles(Generic[M]):
         self.followers.remove(member)
         self.out.add(member)
         return True
+
+    def dissolve(self) -> list[M]:
+        """Nobody leads or follows any more, all are out; those that waited, to be woken."""
+        waiting, self.followers = self.followers, []
+        self.out.update(waiting)
+        if self.leader is not None:
+            self.out.add(self.leader)
+            self.leader = None
+        return waiting
 
     def leave(self, member: M, index: int) -> None:
         """A member's thread is ending (or could not be made); its index is free again."""

@@ -60,8 +60,8 @@ class Serving:
         self.calls = Calls(worker)
         self.cut = worker.framing.cut
         self.join = worker.framing.join
-        # Cutting is what multiplies memory: 64 KiB of two-byte lines are a megabyte of messages.  Raw multiplies nothing,
-        # and for it alone the place of the cut matters.
+        # Cutting is what multiplies memory: 64 KiB of two-byte lines are a megabyte of messages.  Raw does not, and for
+        # it alone the place of the cut matters.
         self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
         self.tables = worker.tables
         settings = worker.settings
