@@ -2,31 +2,80 @@
 
 Real threads, real sockets, a real scoreboard.  Connections are socket pairs that are admitted as if they came through
 the inbox.  The watcher does nothing by itself: a test calls `bed.tick()` when it wants a tick, so that time passes when
-the test says so.  `gate()` gives handlers that wait until they are let go.
+the test says so; only `bed.drain()` runs its loop, in real time, to the end.  A `Gate` makes handlers wait until they
+are let go.
 """
 
+import array
+import fcntl
 import os
 import socket
+import struct
+import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
+from leftovers import eventually
 from paceline import clock
+from paceline.addresses import parse_address
 from paceline.handlers import examine
 from paceline.host import memory
+from paceline.host.listeners import close_listener, open_listener
 from paceline.host.output import Log
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import THREAD, WORKER
 from paceline.settings import Settings
 from paceline.wire import as_framing
 from paceline.worker.assembly import Parts, assemble
-from paceline.worker.connection import WayIn
+from paceline.worker.connection import Connection, WayIn
 from paceline.worker.gate import Shut
+from paceline.worker.messages import Drain, encode
 from paceline.worker.plan import Plan
-from paceline.worker.watcher import TICK_S
+from paceline.worker.watcher import REST_S, TICK_S
 
 DEADLINE_S = 10.0
+
+
+def receive_exactly(client: socket.socket, count: int) -> bytes:
+    received = bytearray()
+    while len(received) < count:
+        piece = client.recv(min(65536, count - len(received)))
+        assert piece, f"end-of-file after {len(received)} bytes: {bytes(received[:200])!r}"
+        received += piece
+    return bytes(received)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Up to end-of-file; a reset is an exception."""
+    received = bytearray()
+    while piece := client.recv(65536):
+        received += piece
+    return bytes(received)
+
+
+def reset(client: socket.socket) -> None:
+    """End a TCP connection by a reset (socket(7), SO_LINGER)."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def unread_bytes(fd: int) -> int:
+    """What has arrived and was not received yet (tcp(7), SIOCINQ)."""
+    size = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, size)
+    return size[0]
+
+
+class ByteByByte:
+    """A framing for tests, as a user may write one: each byte is a message, replies go out as they are."""
+
+    def cut(self, _rest: object, data: bytes) -> tuple[list[bytes], None]:
+        return [data[at : at + 1] for at in range(len(data))], None
+
+    def join(self, replies: Sequence[bytes]) -> bytes:
+        return b"".join(replies)
 
 
 class RecordingLog:
@@ -72,20 +121,67 @@ class Gate:
         self._door.set()
 
 
+class Drained:
+    """A watcher's loop on a thread of its own, until the worker has drained."""
+
+    def __init__(self, run: Callable[[], int]) -> None:
+        self._cut: int | None = None
+        self._thread = threading.Thread(target=self._run, args=(run,), name="watcher")
+        self._thread.start()
+
+    def _run(self, run: Callable[[], int]) -> None:
+        self._cut = run()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self) -> int:
+        """How many calls were cut; fails the test when it takes too long."""
+        self._thread.join(DEADLINE_S)
+        assert self._cut is not None, "the worker did not drain"
+        return self._cut
+
+
 class Bed:
     """The worker under test."""
 
-    def __init__(self, parts: Parts, plan: Plan, log: RecordingLog) -> None:
+    def __init__(self, parts: Parts, plan: Plan, log: RecordingLog, supervisor: socket.socket) -> None:
         self.parts = parts
         self.plan = plan
         self.log = log
+        self.supervisor = supervisor
+        """The other end of the control channel."""
         self.worker = parts.worker
+        # The timer that ends a process whose GIL is held is the test runner's own here.
+        parts.watcher.rearm_dead_man = lambda: None  # type: ignore[method-assign]
         self.now = clock.now()
         self._clients: list[socket.socket] = []
 
-    def connect(self) -> socket.socket:
-        """A new client; the worker has its other end."""
+    def connect(self, *, send_buffer: int | None = None) -> socket.socket:
+        """A new client; the worker has its other end, with so much room for what it sends."""
         ours, theirs = socket.socketpair()
+        return self._admit(ours, theirs, send_buffer)
+
+    def connect_tcp(self, *, send_buffer: int | None = None, receive_buffer: int | None = None) -> socket.socket:
+        """The same over TCP: for resets, and for buffers of both ends."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ours = socket.socket()
+            if receive_buffer is not None:  # before it connects, so that no larger window is offered (tcp(7))
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            ours.connect(server.getsockname())
+            theirs, _ = server.accept()
+        return self._admit(ours, theirs, send_buffer)
+
+    def call_in(self) -> socket.socket:
+        """A new client, by the listener."""
+        ours = socket.create_connection(self.plan.listeners[0].socket.getsockname(), DEADLINE_S)
+        self._clients.append(ours)
+        return ours
+
+    def _admit(self, ours: socket.socket, theirs: socket.socket, send_buffer: int | None) -> socket.socket:
+        if send_buffer is not None:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         ours.settimeout(DEADLINE_S)
         theirs.setblocking(False)
         self._clients.append(ours)
@@ -93,22 +189,48 @@ class Bed:
             self.worker.wakeup.wake()
         return ours
 
-    def connect_tcp(self) -> socket.socket:
-        """The same over TCP: for resets and small buffers."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            ours = socket.create_connection(server.getsockname(), DEADLINE_S)
-            theirs, _ = server.accept()
-        theirs.setblocking(False)
-        self._clients.append(ours)
-        if self.parts.accepting.admit(theirs.detach(), 0):
-            self.worker.wakeup.wake()
-        return ours
+    def connections(self) -> list[Connection]:
+        """All that are open, oldest first."""
+        return list(self.worker.tables.open.copy().values())
+
+    def wait_stuck(self) -> Connection:
+        """Wait until the only connection is parked with bytes that its peer does not take."""
+        tables = self.worker.tables
+
+        def is_stuck() -> bool:
+            return any(c.out is not None for c in tables.parked.copy().values())
+
+        eventually(is_stuck, DEADLINE_S)
+        (stuck,) = [c for c in tables.parked.copy().values() if c.out is not None]
+        return stuck
+
+    def wait_closed(self, count: int) -> None:
+        """Wait until so many connections were closed; then nothing of them is left on the books."""
+
+        def are_closed() -> bool:
+            return self.cell("closed") >= count
+
+        eventually(are_closed, DEADLINE_S)
+        tables = self.worker.tables
+        gone = {fd for book in (tables.parked, tables.timed, tables.pending) for fd in book} - tables.open.keys()
+        assert self.cell("closed") == count
+        assert not gone, "a closed connection is still on the books"
 
     def tick(self, times: int = 1) -> None:
         """The watcher looks, a tick after the last time; the process counts as not busy."""
         for _ in range(times):
             self.now += TICK_S
             self.parts.watcher.tick(self.now)
+
+    def look(self, after_s: float = REST_S) -> None:
+        """So much time passes, and the watcher looks at the deadlines."""
+        self.now += max(after_s, REST_S)
+        self.parts.watcher.tick(self.now)
+
+    def drain(self, within_s: float = DEADLINE_S) -> "Drained":
+        """The supervisor asks for the end; the watcher's loop runs until then."""
+        self.supervisor.send(encode(Drain(within_s)))
+        return Drained(self.parts.watcher.run)
 
     def cell(self, name: str) -> int:
         """A cell of the worker's row."""
@@ -129,6 +251,8 @@ class Bed:
         assert crew.join(clock.now() + DEADLINE_S, clock.now), "a thread of the worker did not end"
         for fd in list(self.worker.tables.open):
             os.close(fd)
+        for listener in self.plan.listeners:
+            close_listener(listener)
         self.worker.poller.close()
         self.worker.wakeup.close()
         self.parts.watcher.close()
@@ -136,9 +260,18 @@ class Bed:
 
 @contextmanager
 def bed(
-    handler: Callable[..., Any], *, framing: object = "raw", as_: str | None = None, run: bool = True, **settings: Any
+    handler: Callable[..., Any],
+    *,
+    framing: object = "raw",
+    as_: str | None = None,
+    run: bool = True,
+    listen: bool = False,
+    **settings: Any,
 ) -> Iterator[Bed]:
-    """A worker that serves `handler`; `run=False`: assembled, and no thread made yet."""
+    """A worker that serves `handler`; `run=False`: assembled, and no thread made yet.  A bug of ours fails the test.
+
+    `listen`: with a listener on a free port as well, for `bed.call_in`.
+    """
     chosen = Settings(as_=as_, **settings)
     log = RecordingLog()
     board = Board.create(2, chosen.threads)
@@ -150,7 +283,7 @@ def bed(
     plan = Plan(
         settings=chosen,
         target=handler,
-        listeners=(),
+        listeners=(open_listener(parse_address("127.0.0.1:0"), 0, 64, None),) if listen else (),
         inboxes=(),
         board=board,
         control=control,
@@ -163,13 +296,14 @@ def bed(
     )
     found = examine(handler, "handler", as_)
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)
-    parts.accepting.ways_in[0] = WayIn(0, "a socket pair")
-    made = Bed(parts, plan, log)
+    parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair"))
+    made = Bed(parts, plan, log, far_end)
     try:
         if run:
             assert parts.start()
             parts.worker.gate.open(Shut.STARTING)
         yield made
+        assert not log.find("bug")
     finally:
         made.close()
         board.close()

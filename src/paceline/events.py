@@ -64,6 +64,7 @@ _ROWS = (
     Kind("drained", D, "drained"),
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
     Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched"),
+    Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched"),
     Kind("reply-refused", E, "the handler returned {got} for message {message} of {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed"),
     Kind("hook-failed", E, "{hook} raised {error}{where}"),
     Kind("peer-broke", I, "{peer} is disconnected after message {message}: {error}", 1.0),

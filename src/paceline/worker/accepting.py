@@ -5,7 +5,7 @@ An accept has one of these outcomes, each a row of `OUTCOMES` or in `accept`:
     a connection       it is passed to a sibling, or becomes ours
     nothing            a sibling was quicker (EAGAIN)
     it went away       the peer left before we came: the next one, please
-    nothing is left    no descriptors or memory: accepting pauses, what is open stays served
+    nothing is left    no descriptors or memory, or none to watch it: accepting pauses, what is open stays served
     anything else      said in the log; accepting pauses as well, because it would spin
 """
 
@@ -16,7 +16,6 @@ from enum import Enum, auto
 from paceline import clock
 from paceline.host import streams
 from paceline.host.listeners import Listener
-from paceline.scoreboard.fields import WORKER
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
@@ -56,6 +55,7 @@ OUTCOMES: Mapping[int, Outcome] = {
     errno.ENFILE: Outcome.SHORTAGE,
     errno.ENOBUFS: Outcome.SHORTAGE,
     errno.ENOMEM: Outcome.SHORTAGE,
+    errno.ENOSPC: Outcome.SHORTAGE,  # of epoll_ctl(2): max_user_watches
 }
 
 
@@ -75,7 +75,7 @@ class Accepting:
         worker = self.worker
         listener = self.listeners[fd]
         for _ in range(self.burst):
-            if worker.gate.reasons:
+            if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
                 return
             try:
                 accepted = streams.accept(listener.socket)
@@ -95,41 +95,68 @@ class Accepting:
         worker = self.worker
         tables = worker.tables
         greets = worker.hook("connected") is not None or worker.hook("disconnected") is not None
-        connection = Connection(fd, self.ways_in[listener], State.FRESH if greets else State.OPEN)
+        connection = Connection(fd, self._way_in(listener), State.FRESH if greets else State.OPEN)
         tables.enter(connection)
         if worker.times_all:
             tables.timed[fd] = connection
-        is_ready = True
-        if greets or worker.holds_at_once:
+        is_ready = greets or worker.holds_at_once
+        if is_ready:
             tables.requeue(connection)
         else:
             connection.polled = True
-            worker.poller.add_connection(fd)
-            if tables.park(connection) is None:
-                is_ready = False
-            else:
+            try:
+                worker.poller.add_connection(fd)
+            except OSError as error:  # no memory, or too many descriptors are watched (epoll_ctl(2): ENOMEM, ENOSPC)
+                self._give_up(connection, error)
+                return False
+            if tables.park(connection) is not None:
                 tables.requeue(connection)
+                is_ready = True
         count = len(tables.open)
-        worker.words[worker.row + WORKER["connections"]] = count
+        worker.gauge("connections", count)
         if count >= worker.most_connections and not worker.draining:
-            worker.gate.shut(Shut.FULL)
-            worker.log.say("connections-full", open=count)
+            self._shut_full(count)
         return is_ready
 
-    def _goes_on_after(self, error: OSError) -> bool:
+    def _way_in(self, listener: int) -> WayIn:
+        # One that is not ours: it was passed by a worker that knows more listeners than this one was born with.
+        return self.ways_in.get(listener) or self.ways_in.setdefault(listener, WayIn(listener, f"listener {listener}"))
+
+    def _shut_full(self, count: int) -> None:
         worker = self.worker
+        if Shut.FULL in worker.gate.reasons:
+            return
+        worker.gate.shut(Shut.FULL)
+        worker.log.say("connections-full", open=count)
+        if len(worker.tables.open) < worker.most_connections:
+            worker.gate.open(Shut.FULL)  # one was closed in between, by somebody who found the gate open
+
+    def _give_up(self, connection: Connection, error: OSError) -> None:
+        """It cannot be served, and another would fare no better."""
+        worker = self.worker
+        worker.tables.forget(connection.fd)
+        streams.close(connection.fd)
+        worker.count("closed")
+        worker.count("closed_error")
+        self._pause(error, is_shortage=OUTCOMES.get(error.errno or 0) is Outcome.SHORTAGE)
+
+    def _goes_on_after(self, error: OSError) -> bool:
         outcome = OUTCOMES.get(error.errno or 0, Outcome.FAILURE)
-        if outcome is Outcome.NOTHING:
-            return False
         if outcome is Outcome.GONE:
             return True
+        # In a drain the watcher closes the listeners, maybe while we are here.
+        if outcome is not Outcome.NOTHING and not self.worker.draining:
+            self._pause(error, is_shortage=outcome is Outcome.SHORTAGE)
+        return False
+
+    def _pause(self, error: OSError, *, is_shortage: bool) -> None:
+        worker = self.worker
         worker.gate.shut(Shut.PAUSED)
         worker.resume_accepting_at = clock.now() + PAUSE_S
         worker.wake_watcher()
-        if outcome is Outcome.SHORTAGE:
+        if is_shortage:
             worker.count("accept_pauses")
             worker.log.say("accept-paused", error=error.strerror, seconds=PAUSE_S, open=len(worker.tables.open))
         else:
             worker.count("accept_errors")
             worker.log.say("accept-failed", error=error.strerror, seconds=PAUSE_S)
-        return False

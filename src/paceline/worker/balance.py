@@ -1,12 +1,13 @@
-"""Which worker should have a fresh connection.  Pure: accepting.py asks after each accept.
+"""Which worker should have a fresh connection.  Pure: handover.py asks after each accept, on the leader's thread.
 
 Wake-ups favour one worker: of 200 paced connects over four idle workers, one gets all.  Therefore a worker that has
-clearly more connections than the least loaded of its siblings passes a fresh one on, at most once.  What it passed is
-not yet in the sibling's count; it adds what it knows to be on the way.
+clearly more connections than the least loaded of its siblings passes a fresh one on, at most once.  What lies in an
+inbox and was not yet taken in counts for its seat, whoever sent it there: in a burst several workers pass at once, and
+an inbox may wait longer than the burst lasts.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 SLACK = 4
 SLACK_SHARE = 0.12
@@ -20,38 +21,24 @@ class Sibling:
     seat: int
     connections: int
     limit: int
-    received: int
-    """How many it has taken from its inbox so far."""
 
 
-@dataclass(slots=True)
-class Balance:
-    """What one worker knows of its siblings.  Used by its leader only."""
+def choose(mine: int, siblings: Iterable[Sibling], waiting: Callable[[int], int]) -> int | None:
+    """The seat that should have the fresh connection, given that we have `mine` with it; None: we should.
 
-    on_the_way: dict[int, int] = field(default_factory=dict)
-    """By seat: passed by us and, as far as we know, still in its inbox."""
-    received: dict[int, int] = field(default_factory=dict)
-    """By seat: the count when we last looked."""
-
-    def choose(self, mine: int, siblings: Iterable[Sibling]) -> int | None:
-        """The seat that should have the fresh connection, given that we have `mine` with it; None: ours."""
-        best: int | None = None
-        least = mine
-        for sibling in siblings:
-            load = sibling.connections + self._waiting_at(sibling)
-            if load < least and load < sibling.limit:
+    `waiting` says how many connections lie in the inbox of a seat; it is asked only where that matters.
+    """
+    best: int | None = None
+    least = mine
+    for sibling in siblings:
+        # What waits there can only make it more.
+        if sibling.connections < least and is_clearly_more(mine, sibling.connections):
+            load = sibling.connections + waiting(sibling.seat)
+            if load < least and load < sibling.limit and is_clearly_more(mine, load):
                 best, least = sibling.seat, load
-        return best if mine > least + max(SLACK, SLACK_SHARE * least) else None
+    return best
 
-    def on_passed(self, seat: int) -> None:
-        self.on_the_way[seat] = self.on_the_way.get(seat, 0) + 1
 
-    def _waiting_at(self, sibling: Sibling) -> int:
-        """What it received since we looked is taken to be ours first: what others pass makes us less shy, briefly."""
-        seat = sibling.seat
-        arrived = sibling.received - self.received.get(seat, sibling.received)
-        self.received[seat] = sibling.received
-        waiting = self.on_the_way.get(seat, 0)
-        if waiting and arrived:
-            waiting = self.on_the_way[seat] = max(0, waiting - arrived)
-        return waiting
+def is_clearly_more(mine: int, theirs: int) -> bool:
+    """Worth a pass."""
+    return mine > theirs + max(SLACK, SLACK_SHARE * theirs)

@@ -27,6 +27,8 @@ from paceline.worker.worker import Worker
 
 _CALLING = int(ThreadState.CALLING)
 _END = object()
+_AT_HAND: tuple[type, ...] = (type(iter([])), type(iter(())))
+"""Iterators whose next pieces are there already: several are sent at once."""
 
 FORKED_CHILD_EXIT = 1
 
@@ -41,6 +43,7 @@ class Calls:
         self.connected = worker.hook("connected")
         self.disconnected = worker.hook("disconnected")
         self.most_reply_bytes = worker.settings.max_buffer
+        self.batch_bytes = min(BATCH_BYTES, self.most_reply_bytes)
 
     def run(self, c: Connection, most: int, me: Member) -> tuple[list[bytes], int]:
         """Answer messages of `c.queue`, at most `most`.  (replies, how many calls were made)
@@ -55,14 +58,10 @@ class Calls:
         replies: list[bytes] = []
         made = 0
         size = 0
-        measure = worker.sample_due
-        worker.sample_due = False
-        while queue and made < most and size < BATCH_BYTES:
+        while queue and made < most and size < self.batch_bytes:
             message = queue.popleft()
             self._announce(me)
-            measure = measure or estimate.blocking
-            if measure:
-                wall, cpu, switches = clock.now_ns(), clock.thread_cpu_ns(), voluntary_switches()
+            begun = self._begin() if worker.sample_due or estimate.blocking else None
             made += 1
             c.messages += 1
             words[me.messages] += 1
@@ -77,34 +76,43 @@ class Calls:
             except BaseException as error:  # noqa: BLE001 - whatever user code raises ends here
                 self.fail(c, error, me)
                 queue = None
-            if measure:
-                took = clock.now_ns() - wall
-                waited = took - (clock.thread_cpu_ns() - cpu) if voluntary_switches() != switches else 0
-                worker.sample(me, took, waited)
-                measure = False
+            if begun is not None:
+                self._measure(begun, me)
             if roles.leader is not me:
                 self.end_if_forked()
                 break
         return replies, made
 
-    def next_piece(self, c: Connection, me: Member) -> list[bytes]:
-        """The next piece of a reply that comes in pieces; `c.source` is None after the last."""
+    def next_pieces(self, c: Connection, most: int, me: Member) -> tuple[list[bytes], int]:
+        """Go on with a reply that comes in pieces: the next one, or up to `most` that are at hand.  (replies, how many)
+
+        `c.source` is None after the last.  To make a piece is a call of its own: it may block as any other.
+        """
+        worker = self.worker
         source = c.source
         assert source is not None
-        self._announce(me)
+        most = most if type(source) in _AT_HAND else 1
         replies: list[bytes] = []
+        made = size = 0
+        self._announce(me)
+        begun = self._begin() if worker.sample_due or worker.estimate.blocking else None
         try:
-            piece = next(source, _END)
-            if piece is _END:
-                c.source = None
-            elif isinstance(piece, bytes | bytearray | memoryview):
-                self.take(c, piece, replies, me)
-            else:
-                self.refuse(c, f"an iterable with {describe(piece)} in it", me)
+            while made < most and size < self.batch_bytes and c.source is source:
+                made += 1
+                piece = next(source, _END)
+                if piece is _END:
+                    self._drop_source(c, me)
+                elif isinstance(piece, bytes | bytearray | memoryview):
+                    self.take(c, piece, replies, me)
+                    size += len(piece)
+                else:
+                    self.refuse(c, f"an iterable with {describe(piece)} in it", me)
         except BaseException as error:  # noqa: BLE001
             self.fail(c, error, me)
         self.end_if_forked()
-        return replies
+        if begun is not None:
+            self._measure(begun, me)
+        return replies, made
 
     def greet(self, c: Connection, me: Member) -> list[bytes]:
         """`connected` of a fresh connection; what it returns is sent as a greeting."""
@@ -113,25 +121,28 @@ class Calls:
         replies: list[bytes] = []
         if self.connected is not None:
             self._announce(me)
+            begun = self._begin()
             try:
                 self.take(c, self.connected(c), replies, me)
             except BaseException as error:  # noqa: BLE001
-                self.fail(c, error, me)
+                self.fail_in("connected", c, error, me)
             self.end_if_forked()
+            self._measure(begun, me)
         return replies
 
     def farewell(self, c: Connection, me: Member) -> None:
         """The connection is about to be closed: end a reply in pieces, and call `disconnected` if it was greeted."""
         self._drop_source(c, me)
-        if self.disconnected is None or not c.greeted:
-            return
-        c.greeted = False
-        self._announce(me)
-        try:
-            self.disconnected(c)
-        except BaseException as error:  # noqa: BLE001
-            self._log_hook("disconnected", error, me, f" for {c.peer}")
-        self.end_if_forked()
+        greeted, c.greeted = c.greeted, False
+        if greeted and self.disconnected is not None:
+            self._announce(me)
+            begun = self._begin()
+            try:
+                self.disconnected(c)
+            except BaseException as error:  # noqa: BLE001
+                self._log_hook("disconnected", error, me, f" for {c.peer}")
+            self.end_if_forked()
+            self._measure(begun, me)
 
     def hold(self, c: Connection, me: Member) -> bool:
         """A whole-connection call.  False: the handler took the descriptor away, and there is nothing left to close."""
@@ -139,14 +150,15 @@ class Calls:
         worker.crew.promote(me, Why.EAGER)
         words = me.words
         fd = c.fd
-        words[me.fd] = fd
-        worker.held.add(fd)
         settings = worker.settings
         held = HeldSocket(fd, me, c.listener, settings.idle_timeout, settings.write_timeout)
+        worker.held.add(fd)
+        words[me.fd] = fd
         self._announce(me)
         wall, cpu = clock.now_ns(), clock.thread_cpu_ns()
         try:
             self.call(held)
+            self.end_if_forked()  # before `remove`: another thread of the parent may have held its lock
             reason = "handler"
         except BaseException as error:  # noqa: BLE001
             reason = self._fail_held(c, held, error, me)
@@ -155,7 +167,6 @@ class Calls:
             words[me.fd] = 0
         took = clock.now_ns() - wall
         worker.sample(me, took, took - (clock.thread_cpu_ns() - cpu))
-        self.end_if_forked()
         c.phase = after(c.phase, Event.CLOSE)
         c.reason = reason
         return take_back(held) >= 0
@@ -179,9 +190,18 @@ class Calls:
             c.source = iter(reply)
 
     def fail(self, c: Connection, error: BaseException, me: Member) -> None:
-        """The user's code raised."""
+        """The handler raised."""
         self.end_if_forked()
-        self._log_call(c, error, me)
+        me.words[me.errors] += 1
+        detail = user_traceback(error)
+        self.worker.log.say("handler-failed", error=_said(error), message=c.messages, peer=c.peer, detail=detail)
+        self._drop_source(c, me)
+        self.end(c, "error")
+
+    def fail_in(self, what: str, c: Connection, error: BaseException, me: Member) -> None:
+        """Something else of the user's raised, a hook or the framing."""
+        self.end_if_forked()
+        self._log_hook(what, error, me, f" for {c.peer}; that connection is closed")
         self._drop_source(c, me)
         self.end(c, "error")
 
@@ -231,17 +251,24 @@ class Calls:
         if held.ended_by == "timeout" and isinstance(error, TimeoutError):
             self.worker.log.say("peer-slow", peer=c.peer, why=str(error))
             return "timeout"
-        if held.ended_by == "peer" and isinstance(error, ConnectionError):
+        if held.ended_by == "peer" and isinstance(error, OSError):
             self.worker.log.say("peer-reset", peer=c.peer)
             return "peer"
-        self._log_call(c, error, me)
+        me.words[me.errors] += 1
+        self.worker.log.say("connection-failed", error=_said(error), peer=c.peer, detail=user_traceback(error))
         return "error"
 
-    def _log_call(self, c: Connection, error: BaseException, me: Member) -> None:
-        me.words[me.errors] += 1
-        self.worker.log.say(
-            "handler-failed", error=_said(error), message=c.messages, peer=c.peer, detail=user_traceback(error)
-        )
+    def _begin(self) -> tuple[int, int, int]:
+        """Where the clocks stand before a call that is measured."""
+        self.worker.sample_due = False
+        return clock.now_ns(), clock.thread_cpu_ns(), voluntary_switches()
+
+    def _measure(self, begun: tuple[int, int, int], me: Member) -> None:
+        """After the call."""
+        wall, cpu, switches = begun
+        took = clock.now_ns() - wall
+        waited = took - (clock.thread_cpu_ns() - cpu) if voluntary_switches() != switches else 0
+        self.worker.sample(me, took, waited)
 
     def _log_hook(self, name: str, error: BaseException, me: Member, where: str) -> None:
         me.words[me.errors] += 1

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_BYTES = 16 * 1024
+STATE_DEPTH = 32
 _PLAIN = (type(None), bool, int, float, str, bytes)
+_CLOSED = "a peer that is gone"
 
 
 def checked_state(value: object) -> object:
@@ -26,7 +28,7 @@ def checked_state(value: object) -> object:
     The state travels with its connection when that moves to another process, which may run newer code; an object of
     the user's own class would not survive that.
     """
-    _refuse_foreign(value)
+    _check(value, 0, STATE_BYTES)
     size = len(marshal.dumps(value))  # type: ignore[arg-type]  # checked above
     if size > STATE_BYTES:
         raise UsageError(
@@ -35,30 +37,36 @@ def checked_state(value: object) -> object:
     return value
 
 
-def _refuse_foreign(value: object, depth: int = 0) -> None:
+def _check(value: object, depth: int, room: int) -> int:
+    """Refuse what is not builtin.  How much of `room` is left, a byte for each value: one that is met again counts
+    again, so that a few lists that hold each other many times over do not take for ever.
+    """
+    if depth > STATE_DEPTH:
+        raise UsageError(f"connection.state is nested more than {STATE_DEPTH} deep (or contains itself)")
+    if room <= 0:
+        raise UsageError(f"connection.state holds more than {STATE_BYTES:,} values: keep a key, not the thing")
     kind = type(value)
-    if depth > 32:
-        raise UsageError("connection.state is nested more than 32 deep (or contains itself)")
+    room -= 1
     if kind in _PLAIN:
-        return
+        return room
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]
-            _refuse_foreign(key, depth + 1)
-            _refuse_foreign(item, depth + 1)
+            room = _check(item, depth + 1, _check(key, depth + 1, room))
     elif kind in (list, tuple, set, frozenset):
         for item in value:  # type: ignore[attr-defined]
-            _refuse_foreign(item, depth + 1)
+            room = _check(item, depth + 1, room)
     else:
         raise UsageError(
             f"connection.state holds {kind.__module__}.{kind.__qualname__}; only None, bool, int, float, str, bytes "
-            f"and list, tuple, set, dict of them can travel to another process"
+            f"and list, tuple, set, frozenset, dict of them can travel to another process"
         )
+    return room
 
 
 class Connection:
     """One client.
 
-    peer      who it is, as text: `192.0.2.7:50312`
+    peer      who it is, as text: `192.0.2.7:50312`; after its end: `a peer that is gone`
     listener  the address it came in by, as text
     messages  how many messages it has sent so far, the present one included
     state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
@@ -83,7 +91,7 @@ class Connection:
         self.greeted = False
         """`connected` was called, so `disconnected` will be."""
         self.reason = ""
-        """Why it is being closed, when that was not the peer's doing: see serving.REASONS."""
+        """Why it is being closed, when that was not the peer's doing: the end of a scoreboard cell, `closed_…`."""
         self.rest: Any = None
         """What the framing keeps of an unfinished message, or Broken."""
         self.received = 0
@@ -103,7 +111,8 @@ class Connection:
 
     @property
     def peer(self) -> str:
-        return streams.peer_text(self.fd)
+        # After the end its number may be another connection's.
+        return _CLOSED if self.phase is State.CLOSED else streams.peer_text(self.fd)
 
     @property
     def listener(self) -> str:

@@ -3,15 +3,23 @@
 A follower waits on its own `turn`, a lock used as a binary semaphore: whoever promotes it releases that lock, after the
 crew's lock was released, and it alone wakes.  Threads are made on demand, up to the limit; a follower that was not
 needed for `idle_s` ends.  The crew's lock is a leaf: nothing is called while it is held but roles.py.
+
+When a thread cannot be made, or its `thread_start` fails (a database refuses one more connection), the crew makes do
+with those it has, and tries again after a pause that doubles each time: not before each call.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
+from paceline import clock
 from paceline.scoreboard.fields import THREAD, ThreadState
 from paceline.worker.roles import Roles, Why
 
 FOLLOWER_IDLE_S = 10.0
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+"""Without new threads, after one could not be made."""
 
 _NONE, _STARTING, _WAITING = int(ThreadState.NONE), int(ThreadState.STARTING), int(ThreadState.WAITING)
 
@@ -20,7 +28,7 @@ class Member:
     """One thread and its cells on the scoreboard; the cells are written by this thread only."""
 
     __slots__ = ("bytes_in", "bytes_out", "calls", "errors", "fd", "histogram", "index", "messages", "native_id",
-                 "prepared", "sampled", "state", "thread", "turn", "words")  # fmt: skip
+                 "sampled", "state", "thread", "turn", "words")  # fmt: skip
 
     def __init__(self, index: int, words: "memoryview[int]", row: int, histogram: int) -> None:
         self.index = index
@@ -31,8 +39,6 @@ class Member:
         self.thread: threading.Thread | None = None
         self.native_id = 0
         """The kernel's number of the thread, as soon as it runs."""
-        self.prepared = False
-        """thread_start has run."""
         self.state = row + THREAD["state"]
         self.calls = row + THREAD["calls"]
         self.messages = row + THREAD["messages"]
@@ -62,17 +68,23 @@ class Crew:
         dismiss: Callable[[Member], None] = lambda _member: None,
         on_refused: Callable[[BaseException], None] = lambda _error: None,
         idle_s: float = FOLLOWER_IDLE_S,
+        now: Callable[[], float] = clock.now,
     ) -> None:
         self.lock = threading.Lock()
         self.roles: Roles[Member] = Roles(limit, make)  # guarded by lock; `leader` is read without it
         self.stopping = False  # guarded by lock
-        self.members: dict[int, Member] = {}  # guarded by lock, by index: those whose thread exists
-        self.most = 0  # guarded by lock: the most that existed at once
+        self.members: dict[int, Member] = {}  # guarded by lock, by index: those whose thread exists, or is just made
+        self.most = 0  # guarded by lock: the most that could lead at once; the indices of all that ever did are below
+        self.left = threading.Condition(self.lock)  # one of `members` has left, in a stop
+        self.ended: deque[threading.Thread] = deque(maxlen=limit)  # guarded by lock: the last ones, not yet joined
+        self.pause_s = FIRST_PAUSE_S  # guarded by lock
+        self.hire_at = 0.0  # guarded by lock: when the pause is over, while there is one
         self.lead = lead
         self.prepare = prepare
         self.dismiss = dismiss
         self.on_refused = on_refused
         self.idle_s = idle_s
+        self.now = now
 
     def start(self) -> bool:
         """Hire a member; it leads when it has started, if nobody does.  False: no vacancy, or no thread to be had."""
@@ -90,6 +102,8 @@ class Crew:
         with self.lock:
             if self.stopping:
                 return
+            if not self.roles.may_hire:
+                self._end_pause()
             chosen, new = self.roles.promote(leader, why)
         if chosen is None:
             return
@@ -101,46 +115,46 @@ class Crew:
     def rescue(self) -> None:
         """Nobody leads though somebody could (a thread could not be made, or its start failed): try again.
 
-        Called by the watcher.  Nothing happens while there is a leader, or one is being made.
+        Called by the watcher.  Nothing happens while there is a leader, or one is being made, or in a pause.
         """
         with self.lock:
             roles = self.roles
-            if self.stopping or roles.leader is not None or roles.hired or roles.is_saturated:
+            if self.stopping or roles.leader is not None:
                 return
-            follower = roles.leader = roles.followers.pop() if roles.followers else None
-            roles.leads += follower is not None
-        if follower is not None:
-            follower.turn.release()
+            chosen, new = roles.appoint(), False
+            if chosen is None and not roles.hired:
+                self._end_pause()
+                chosen, new = roles.hire(), True
+        if chosen is None:
+            return
+        if new:
+            self._start_thread(chosen)
         else:
-            self.start()
+            chosen.turn.release()
 
     def stop(self) -> None:
         """Nobody leads any more; followers end now, the others when they come back.  The caller wakes the poller."""
         with self.lock:
             self.stopping = True
-            followers, self.roles.followers = self.roles.followers, []
-            self.roles.out.update(followers)
-            self.roles.leader = None
-        for follower in followers:
-            follower.turn.release()
+            waiting = self.roles.dissolve()
+        for member in waiting:
+            member.turn.release()
 
     def join(self, until: float, now: Callable[[], float]) -> bool:
         """After `stop`: wait for all threads to end; False when some have not ended by `until`."""
-        while True:
-            with self.lock:
-                threads = [member.thread for member in self.members.values() if member.thread is not None]
-            if not threads:
-                return True
-            threads[0].join(max(0.0, until - now()))
-            if threads[0].is_alive():
+        with self.left:
+            # A thread is started by a member, which leaves later: so nobody is missed who is not in `members` yet.
+            if not self.left.wait_for(lambda: not self.members, max(0.0, until - now())):
                 return False
+            ended = list(self.ended)
+        for thread in ended:
+            thread.join(max(0.0, until - now()))
+        return not any(thread.is_alive() for thread in ended)
 
     def _start_thread(self, member: Member) -> bool:
         thread = threading.Thread(target=self._run, args=(member,), name=f"paceline-{member.index}", daemon=True)
-        member.thread = thread
         with self.lock:
             self.members[member.index] = member
-            self.most = max(self.most, len(self.members))
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:  # "can't start new thread": EAGAIN of clone(2)
@@ -150,24 +164,48 @@ class Crew:
         return True
 
     def _run(self, member: Member) -> None:
+        member.thread = threading.current_thread()
+        member.native_id = threading.get_native_id()
         try:
-            member.native_id = threading.get_native_id()
             member.words[member.state] = _STARTING
-            if not self.prepare(member):
-                return
-            member.prepared = True
-            while self._come_back(member) or self._wait_for_lead(member):
-                self.lead(member)
+            if self.prepare(member):
+                self._serve(member)
         finally:
-            if member.prepared:
-                self.dismiss(member)
             member.words[member.state] = _NONE
             self._leave(member)
 
-    def _leave(self, member: Member) -> None:
+    def _serve(self, member: Member) -> None:
         with self.lock:
+            self.roles.may_hire = True
+            self.pause_s = FIRST_PAUSE_S
+            self.most = max(self.most, member.index + 1)  # the smallest free index is taken first
+        try:
+            while self._come_back(member) or self._wait_for_lead(member):
+                self.lead(member)
+        finally:
+            self.dismiss(member)
+
+    def _leave(self, member: Member) -> None:
+        """Its thread ends, or could not be made.  If it had the lead, which only a bug explains, a follower has it."""
+        with self.lock:
+            roles = self.roles
+            if member in roles.hired:
+                roles.may_hire = False
+                self.hire_at = self.now() + self.pause_s
+                self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
             self.members.pop(member.index, None)
-            self.roles.leave(member, member.index)
+            roles.leave(member, member.index)
+            chosen = None if self.stopping else roles.appoint()
+            if member.thread is not None:
+                self.ended.append(member.thread)
+            self.left.notify_all()
+        if chosen is not None:
+            chosen.turn.release()
+
+    def _end_pause(self) -> None:
+        assert self.lock.locked()
+        if not self.roles.may_hire and self.now() >= self.hire_at:
+            self.roles.may_hire = True
 
     def _come_back(self, member: Member) -> bool:
         with self.lock:

@@ -52,7 +52,8 @@ class Estimate:
                 self.mean_blocked_ns += (blocked - self.mean_blocked_ns) * WEIGHT
             if self.blocking:
                 self._on_quiet(blocked)
-        if self.mean_blocked_ns > ENTER_BLOCKED_NS:
+        # Once blocking, the quiet calls alone decide: the mean stands still while the process is busy.
+        if self.mean_blocked_ns > ENTER_BLOCKED_NS and not self.blocking:
             self._enter()
 
     def on_watched(self, calls: int) -> None:
@@ -73,8 +74,7 @@ class Estimate:
         self.most_calls = max(1, most)
 
     def _enter(self) -> None:
-        if not self.blocking:
-            self.blocking = True
+        self.blocking = True
         self.quiet_calls = self.quiet_long = 0
         self.quiet_sum_ns = 0.0
 

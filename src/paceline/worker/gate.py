@@ -1,12 +1,14 @@
 """Whether the worker accepts.  The listeners are in its epoll set exactly while no reason speaks against it.
 
 An EPOLLEXCLUSIVE entry cannot be modified, only removed and added (epoll_ctl(2)); adding re-checks readiness, so that
-what queued up meanwhile is seen at once.  Taken out, the listeners wake the siblings instead of us.
+what queued up meanwhile is seen at once.  Taken out, the listeners wake the siblings instead of us.  Where the kernel
+has no memory to add one (ENOMEM, ENOSPC), it stays out until the next `nudge`.
 
 Called from any thread of the worker.  The lock is held across epoll_ctl, so that no two changes overtake each other; it
 is a leaf.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from enum import Enum
@@ -54,8 +56,7 @@ class Gate:
             if reason in self.reasons:
                 self.reasons.discard(reason)
                 if not self.reasons:
-                    for fd in self.fds:
-                        self.poller.add_listener(fd)
+                    self._let_in()
 
     def nudge(self) -> None:
         """Look at the listeners anew: somebody else may have swallowed a wake-up without serving it."""
@@ -63,4 +64,10 @@ class Gate:
             if not self.reasons:
                 for fd in self.fds:
                     self.poller.remove(fd)
-                    self.poller.add_listener(fd)
+                self._let_in()
+
+    def _let_in(self) -> None:
+        assert self.lock.locked()
+        for fd in self.fds:
+            with contextlib.suppress(OSError):  # a thread that leads must not die of it
+                self.poller.add_listener(fd)

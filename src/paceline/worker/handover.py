@@ -12,11 +12,11 @@ registered anywhere, by the leader; the watcher of the other worker takes it in.
 import json
 from collections.abc import Callable, Iterator, Sequence
 
-from paceline.host import passing, streams
+from paceline.host import in_flight, passing, streams
 from paceline.host.descriptors import Spare
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
-from paceline.worker.balance import Balance, Sibling
+from paceline.worker.balance import Sibling, choose
 from paceline.worker.plan import Inbox
 from paceline.worker.worker import Worker
 
@@ -28,7 +28,7 @@ LATER_S = 1.0
 
 _READY = int(WorkerState.READY)
 _STATE, _GENERATION, _SATURATED = WORKER["state"], WORKER["generation"], WORKER["saturated"]
-_CONNECTIONS, _LIMIT, _RECEIVED = WORKER["connections"], WORKER["connections_limit"], WORKER["received"]
+_CONNECTIONS, _LIMIT = WORKER["connections"], WORKER["connections_limit"]
 
 
 class Passing:
@@ -37,10 +37,11 @@ class Passing:
     def __init__(self, worker: Worker, board: Board, inboxes: Sequence[Inbox], seat: int, generation: int) -> None:
         self.worker = worker
         self.words = board.words
+        self.seat = seat
         self.generation = generation
         self.rows = [(other, board.layout.worker_index(other)) for other in range(len(inboxes)) if other != seat]
         self.writers = [inbox.writer for inbox in inboxes]
-        self.balance = Balance()
+        self.charge = in_flight.charge_of(record_of(0))
 
     def siblings(self) -> Iterator[Sibling]:
         """Those that can take a connection now."""
@@ -51,20 +52,24 @@ class Passing:
                 and words[row + _GENERATION] == self.generation
                 and not words[row + _SATURATED]
             ):
-                yield Sibling(seat, words[row + _CONNECTIONS], words[row + _LIMIT], words[row + _RECEIVED])
+                yield Sibling(seat, words[row + _CONNECTIONS], words[row + _LIMIT])
+
+    def waiting(self, seat: int) -> int:
+        """How many connections lie in the inbox of a seat, whoever passed them."""
+        return in_flight.charged_bytes(self.writers[seat]) // self.charge
 
     def try_pass(self, fd: int, listener: int) -> bool:
         """Give the fresh connection away if a sibling should have it.  True: it is not ours any more."""
-        seat = self.balance.choose(len(self.worker.tables.open) + 1, self.siblings())
+        mine = len(self.worker.tables.open) + self.waiting(self.seat) + 1
+        seat = choose(mine, self.siblings(), self.waiting)
         if seat is None:
             return False
         try:
-            if not passing.send_connection(self.writers[seat], fd, json.dumps({"listener": listener}).encode()):
+            if not passing.send_connection(self.writers[seat], fd, record_of(listener)):
                 return False
         except OSError:
             return False  # its inbox is gone with the supervisor
         streams.let_go(fd)
-        self.balance.on_passed(seat)
         self.worker.count("passed")
         return True
 
@@ -85,14 +90,8 @@ class Receiving:
                 arrived = passing.receive_connection(self.reader, self.spare)
                 if arrived is None:
                     return True
-                fd, record = arrived
-                listener = int(json.loads(record)["listener"])
             except passing.NotAConnection as error:
                 self.worker.log.say("bug", where="the inbox", error=str(error))
-                continue
-            except (ValueError, KeyError, TypeError) as error:
-                streams.close(fd)
-                self.worker.log.say("bug", where="the inbox", error=f"a record cannot be read: {error}")
                 continue
             except EOFError:
                 return False  # the supervisor and all siblings are gone
@@ -100,6 +99,30 @@ class Receiving:
                 open_now = len(self.worker.tables.open)
                 self.worker.log.say("accept-paused", error=error.strerror, seconds=LATER_S, open=open_now)
                 return False
+            fd, record = arrived
             self.worker.count("received")
+            try:
+                listener = listener_of(record)
+            except ValueError as error:
+                streams.close(fd)
+                self.worker.log.say("bug", where="the inbox", error=str(error))
+                continue
             self.admit(fd, listener)
         return True
+
+
+def record_of(listener: int) -> bytes:
+    """What travels beside a fresh connection."""
+    return json.dumps({"listener": listener}).encode()
+
+
+def listener_of(record: bytes) -> int:
+    """The index of the listener that a record names.  Raises ValueError when it names none."""
+    try:
+        fields = json.loads(record)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a record cannot be read: {error}") from None
+    listener = fields.get("listener") if isinstance(fields, dict) else None
+    if type(listener) is not int or listener < 0:
+        raise ValueError(f"a record names no listener: {record[:80]!r}")
+    return listener

@@ -6,21 +6,30 @@ keep a thread for ever or would pull the descriptor from under the worker:
 * while it waits for the peer, the thread's state on the scoreboard says so (time in which the handler is not stuck);
 * the kernel limits each wait: sending by `--write-timeout`, receiving by `--idle-timeout`, as TimeoutError; a time-out
   that the handler sets itself replaces both;
-* `close` sends end-of-file, and the worker closes the descriptor after the call, without losing the last bytes.
+* `close` sends end-of-file, and the worker closes the descriptor after the call, without losing the last bytes;
+* `detach` and ssl's wrap_socket really take the descriptor away: it is the handler's then, without our limits.
 """
 
+import contextlib
+import errno
 import os
 import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from paceline.host import streams
 from paceline.scoreboard.fields import ThreadState
 from paceline.worker.crew import Member
 
 _CALLING, _PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
+
+_PEER_IS_GONE = frozenset({
+    errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH,
+    errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
+})  # fmt: skip
+"""What a call of a connected socket fails with when its peer is gone (tcp(7), ip(7)): ETIMEDOUT after keepalive."""
 
 
 class HeldSocket(socket.socket):
@@ -37,10 +46,9 @@ class HeldSocket(socket.socket):
         self._send_s = send_s
         self._text: str | None = None
         self.ended_by: Literal["", "peer", "timeout"] = ""
-        """"peer" when a call of this socket found the connection reset, "timeout" when one of our limits passed."""
+        """"peer" when a call of this socket found the peer gone, "timeout" when one of our limits passed."""
         self.settimeout(None)
-        for option, limit in ((socket.SO_RCVTIMEO, receive_s), (socket.SO_SNDTIMEO, send_s)):
-            self.setsockopt(socket.SOL_SOCKET, option, _timeval(limit))
+        self._limit(receive_s, send_s)
 
     @property
     def peer(self) -> str:
@@ -59,73 +67,141 @@ class HeldSocket(socket.socket):
         return self.detach() if self.fileno() >= 0 else self._fd
 
     def detach(self) -> int:
-        fd = super().detach()
+        """The descriptor, which is the caller's from now on, and without our time limits."""
+        if self.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._limit(None, None)
         self._fd = -1
-        return fd
+        return super().detach()
 
     def dup(self) -> socket.socket:  # type: ignore[override]  # a plain socket: the limits and the thread are this one's
-        return socket.socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
+        copy = socket.socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
+        copy.settimeout(self.gettimeout())
+        return copy
 
     def _real_close(self) -> None:  # what socket.close calls when no file object uses it any more
         if self.fileno() >= 0:
             kept = super().detach()
             streams.end_output(kept)
 
-    def _waiting(self, verb: Callable[..., Any], limit_s: float | None, what: str, *arguments: Any) -> Any:
+    def _limit(self, receive_s: float | None, send_s: float | None) -> None:
+        for option, limit in ((socket.SO_RCVTIMEO, receive_s), (socket.SO_SNDTIMEO, send_s)):
+            self.setsockopt(socket.SOL_SOCKET, option, _timeval(limit))
+
+    def _waiting(self, verb: Callable[..., Any], limit_s: float | None, what: str, flags: int, *arguments: Any) -> Any:
         me = self._me
         words = me.words
         words[me.state] = _PEER
         try:
             return verb(*arguments)
         except BlockingIOError:
-            # A blocking socket only says this when SO_RCVTIMEO or SO_SNDTIMEO passed (socket(7)).
-            if self.gettimeout() is not None:
+            # A blocking socket only says this when SO_RCVTIMEO or SO_SNDTIMEO passed (socket(7)), or when asked to.
+            if limit_s is None or self.gettimeout() is not None or flags & socket.MSG_DONTWAIT:
                 raise
-            self.ended_by = "timeout"
-            raise TimeoutError(f"{what} for {limit_s:g} s") from None
-        except ConnectionError:
-            self.ended_by = "peer"
+            self._time_out(what, limit_s)
+        except OSError as error:
+            self._note(error)
             raise
         finally:
             words[me.state] = _CALLING
 
-    def _receiving(self, verb: Callable[..., Any], *arguments: Any) -> Any:
-        return self._waiting(verb, self._receive_s, "it sent nothing (--idle-timeout)", *arguments)
+    def _time_out(self, what: str, limit_s: float) -> NoReturn:
+        self.ended_by = "timeout"
+        raise TimeoutError(f"{what} for {limit_s:g} s") from None
 
-    def _sending(self, verb: Callable[..., Any], *arguments: Any) -> Any:
-        return self._waiting(verb, self._send_s, "it took nothing (--write-timeout)", *arguments)
+    def _note(self, error: OSError) -> None:
+        if error.errno in _PEER_IS_GONE:
+            self.ended_by = "peer"
+
+    def _receiving(self, verb: Callable[..., Any], flags: int, *arguments: Any) -> Any:
+        return self._waiting(verb, self._receive_s, "it sent nothing (--idle-timeout)", flags, *arguments)
+
+    def _sending(self, verb: Callable[..., Any], flags: int, *arguments: Any) -> Any:
+        return self._waiting(verb, self._send_s, _TOOK_NOTHING, flags, *arguments)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        data: bytes = self._receiving(super().recv, bufsize, flags)
+        data: bytes = self._receiving(super().recv, flags, bufsize, flags)
         self._count_in(len(data))
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        n: int = self._receiving(super().recv_into, buffer, nbytes, flags)
+        n: int = self._receiving(super().recv_into, flags, buffer, nbytes, flags)
         self._count_in(n)
         return n
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        data, address = self._receiving(super().recvfrom, bufsize, flags)
+        data, address = self._receiving(super().recvfrom, flags, bufsize, flags)
         self._count_in(len(data))
         return data, address
 
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        n, address = self._receiving(super().recvfrom_into, flags, buffer, nbytes, flags)
+        self._count_in(n)
+        return n, address
+
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        return self._receiving(super().recvmsg, bufsize, ancbufsize, flags)
+        received = self._receiving(super().recvmsg, flags, bufsize, ancbufsize, flags)
+        self._count_in(len(received[0]))
+        return received
+
+    def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        received = self._receiving(super().recvmsg_into, flags, buffers, ancbufsize, flags)
+        self._count_in(received[0])
+        return received
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        sent: int = self._sending(super().send, data, flags)
+        sent: int = self._sending(super().send, flags, data, flags)
         self._count_out(sent)
         return sent
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        self._sending(super().sendall, data, flags)
+        self._sending(super().sendall, flags, data, flags)
         self._count_out(memoryview(data).nbytes)
 
-    def sendmsg(self, *arguments: Any) -> int:
-        sent: int = self._sending(super().sendmsg, *arguments)
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
+        sent: int = self._sending(super().sendto, flags, data, *flags_and_address)
         self._count_out(sent)
         return sent
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        sent: int = self._sending(super().sendmsg, flags, buffers, ancillary, flags, address)
+        self._count_out(sent)
+        return sent
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        before = self._me.words[self._me.bytes_out]
+        own_limit = self.gettimeout()
+        if own_limit is None:
+            # socket.sendfile takes what SO_SNDTIMEO makes of sendfile(2) for "not yet" and would wait for ever; a
+            # time-out of Python's limits each wait.
+            self.settimeout(self._send_s)
+        try:
+            sent: int = self._sending(super().sendfile, 0, file, offset, count)
+        except TimeoutError as error:
+            if own_limit is None and self._send_s is not None and error.errno is None:
+                self._time_out(_TOOK_NOTHING, self._send_s)
+            raise
+        finally:
+            if own_limit is None:
+                self.settimeout(None)
+        if self._me.words[self._me.bytes_out] == before:  # else `send` did it, and has counted
+            self._count_out(sent)
+        return sent
+
+    def shutdown(self, how: int, /) -> None:
+        try:
+            super().shutdown(how)
+        except OSError as error:
+            self._note(error)
+            raise
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self._note(error)
+            raise
 
     def _count_in(self, received: int) -> None:
         me = self._me
@@ -137,31 +213,38 @@ class HeldSocket(socket.socket):
         me.words[me.bytes_out] += sent
 
 
+_TOOK_NOTHING = "it took nothing (--write-timeout)"
+
+
 class HeldTable:
     """The descriptors of whole-connection calls that run now."""
 
-    __slots__ = ("_fds", "_lock")
+    __slots__ = ("_inodes", "_lock")
 
     def __init__(self) -> None:
-        self._fds: set[int] = set()  # guarded by _lock
+        self._inodes: dict[int, int] = {}  # guarded by _lock
+        """By descriptor: of what.  A handler that took it away may have closed it, and the number be another's."""
         self._lock = threading.Lock()
 
     def add(self, fd: int) -> None:
+        inode = os.fstat(fd).st_ino
         with self._lock:
-            self._fds.add(fd)
+            self._inodes[fd] = inode
 
     def remove(self, fd: int) -> None:
         with self._lock:
-            self._fds.discard(fd)
+            self._inodes.pop(fd, None)
 
     def end_input(self) -> None:
         """Let every call that waits for its peer see end-of-file, after what has arrived."""
-        with self._lock:  # held across shutdown(2): no descriptor may be closed, and its number used again, meanwhile
-            for fd in self._fds:
-                streams.end_input(fd)
+        with self._lock:  # held across shutdown(2): none of ours may be closed, and its number used again, meanwhile
+            for fd, inode in self._inodes.items():
+                with contextlib.suppress(OSError):
+                    if os.fstat(fd).st_ino == inode:
+                        streams.end_input(fd)
 
     def __len__(self) -> int:
-        return len(self._fds)
+        return len(self._inodes)
 
 
 def take_back(held: HeldSocket) -> int:

@@ -24,7 +24,6 @@ from paceline.scoreboard.fields import ThreadState
 from paceline.wire import Broken, Raw
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
-from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.gate import Shut
 from paceline.worker.serving import Reading, Serving
 from paceline.worker.worker import Worker
@@ -60,7 +59,7 @@ class Loop:
         popleft, take = ready.popleft, parked.pop
         receive, send = streams.receive, streams.send
         cut, join, is_plain = worker.framing.cut, worker.framing.join, self.is_plain
-        cut_bytes = serving.cut_bytes
+        cut_bytes, most_bytes = serving.cut_bytes, serving.calls.batch_bytes
         call, wants_connection, holds = worker.handler.call, worker.handler.wants_connection, worker.holds
         estimate = worker.estimate
         words, calls = me.words, me.calls
@@ -123,26 +122,35 @@ class Loop:
                         break
                 replies: list[bytes] = []
                 size = 0
+                number = first = connection.messages
                 waiting = iter(messages)
                 for message in waiting:
                     words[calls] = count = count + 1
-                    connection.messages += 1
-                    messages_in += 1
+                    number += 1
                     try:
-                        reply = call(message, connection) if wants_connection else call(message)
+                        if wants_connection:
+                            connection.messages = number
+                            reply = call(message, connection)
+                        else:
+                            reply = call(message)
                         if type(reply) is bytes:
                             size += len(reply)
-                            if size <= BATCH_BYTES and roles.leader is me:
+                            if size <= most_bytes and roles.leader is me:
                                 replies.append(reply)
                                 continue
                         elif reply is None and roles.leader is me:
                             continue
+                        connection.messages = number
                         serving.calls.take(connection, reply, replies, me)
                     except BaseException as error:  # noqa: BLE001 - whatever user code raises ends there
+                        connection.messages = number
                         serving.calls.fail(connection, error, me)
+                    messages_in += number - first
                     serving.finish(connection, replies, list(waiting), _further(received), me)
                     break
                 else:
+                    connection.messages = number
+                    messages_in += number - first
                     try:
                         out = join(replies) if replies else b""
                         sent = send(fd, out) if out else 0

@@ -25,7 +25,7 @@ class Plan:
     """A target text (`module:attribute`, `file.py:attribute`, `echo`), or the handler object itself."""
     listeners: tuple[Listener, ...]
     inboxes: tuple[Inbox, ...]
-    """By seat.  The readers of other seats are closed in this process."""
+    """By seat.  In the worker the readers of other seats are closed (their `close` may be called again)."""
     board: Board
     control: socket.socket
     """The child's end of its control channel."""
@@ -38,6 +38,6 @@ class Plan:
     close_fds: tuple[int, ...]
     """What belongs to the supervisor or to other seats: closed first of all, else end-of-file never arrives there.
 
-    supervisor/child.py does so, before `worker.process.main` runs."""
+    supervisor/child.py does so, and closes the inboxes' readers, before `worker.process.main` runs."""
     check: bool = False
     """Load the target, say Ready or Failed, leave: nothing is served.  Then there are no listeners and no inboxes."""

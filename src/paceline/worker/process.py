@@ -6,7 +6,10 @@
     →   signals as we want them   →   the first thread   →   Ready   →   the watcher's loop   →   `stop`   →   Leaving
 
 User code runs on the main thread only before Ready and after the drain.  What it changed meanwhile that we depend on
-(signal handlers, SIGPIPE, the switch interval) is set again after the import.
+(signal handlers and mask, SIGPIPE, faulthandler, the switch interval) is set again after the import.
+
+Signals are unblocked as soon as they have their handlers: threads and processes that the user's code starts inherit the
+mask, and a process with everything blocked could not even be terminated.
 """
 
 import atexit
@@ -15,12 +18,14 @@ import faulthandler
 import os
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
+import paceline
 from paceline import clock
-from paceline.errors import PacelineError, TargetError
+from paceline.errors import HostError, PacelineError, TargetError
 from paceline.handlers import Handler, examine
-from paceline.host import signals
+from paceline.host import processes, signals
 from paceline.host.output import Log, redirect_prints
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.wire import Framing, Raw, as_framing, describe
@@ -47,6 +52,9 @@ _IGNORED = (
     signal.SIGPIPE,  # a write to a peer that is gone is an exception
 )
 
+_OURS = (os.path.join(os.path.dirname(paceline.__file__), ""), "<frozen importlib")
+"""How the file names of frames begin that are not the user's."""
+
 
 def main(plan: Plan) -> NoReturn:
     """Be the worker that `plan` describes.  Never returns.  Exit codes: 0, 1 our bug, 3 no start, 4 calls were cut."""
@@ -54,7 +62,9 @@ def main(plan: Plan) -> NoReturn:
     try:
         code = _live(plan)
     except BaseException as error:  # noqa: BLE001 - a bug of ours; os._exit below must not hide it
-        _tell_failure(plan, error, "a bug in Paceline")
+        report = "".join(traceback.format_exception(error))
+        sys.stderr.write(report)
+        _send(plan, messages.Failed(f"a bug in Paceline: {type(error).__name__}", report, BUG_EXIT))
     finally:
         os._exit(code)
 
@@ -62,10 +72,9 @@ def main(plan: Plan) -> NoReturn:
 def _live(plan: Plan) -> int:
     settings = plan.settings
     log = Log(f"worker {plan.slot}", settings.log_format)
-    faulthandler.enable(plan.fault_fd, all_threads=True)
     faulthandler.dump_traceback_later(settings.boot_timeout + 4 * settings.heartbeat, exit=True, file=plan.fault_fd)
     wake_read, wake_write = signals.open_wakeup_pipe()
-    _take_signals(wake_write)
+    _take_signals(plan, wake_write)
     prints = redirect_prints(log)
     try:
         return _serve(plan, log, wake_read, wake_write)
@@ -78,6 +87,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
     with contextlib.suppress(OSError, KeyError):
         # By its textual name (cli/launch.py): a deployment that exchanges a symbolic link is then seen by new workers.
         os.chdir(os.environ["PWD"])
+    forks = _Forks(plan)
     try:
         handler, framing = _load(plan)
     except PacelineError as error:
@@ -89,32 +99,42 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
             handler.hooks["start"]()
         except BaseException as error:  # noqa: BLE001
             return _tell_failure(plan, error, f"{handler.name}.start() raised {type(error).__name__}")
+    if forks.is_child:
+        log.say("forked-child-returned")
+        return BUG_EXIT
     ready = messages.Ready(handler.kind, describe(framing), handler.name)
     if plan.check:
         _send(plan, ready)
         contained_quietly(handler)
         return 0
     # Whatever the import has done to them.
-    _take_signals(wake_write)
+    _take_signals(plan, wake_write)
     sys.setswitchinterval(settings.switch_interval)
     parts = assemble(plan, log, handler, framing, wake_read)
     worker, watcher = parts.worker, parts.watcher
-    os.register_at_fork(after_in_child=lambda: _after_fork_in_child(plan, worker))
-    if not parts.start():
+    forks.worker = worker
+    try:
+        is_up = parts.start()
+    except RuntimeError as error:  # what CPython makes of EAGAIN of clone(2)
+        why = f"no thread can be made ({error}); see the limits on processes and memory (ulimit -u, pids.max)"
+        return _tell_failure(plan, HostError(why), why)
+    if not is_up:
         return _tell_failure(plan, None, f"{handler.name}.thread_start() raised; the log above says what")
+    processes.die_with_parent(plan.supervisor_pid, signal.SIGTERM)  # until now it was SIGKILL (supervisor/child.py)
     worker.gauge("state", WorkerState.READY)
     _send(plan, ready)
-    signals.unblock_all()
     worker.gate.open(Shut.STARTING)
     cut = watcher.run()
     return _leave(plan, worker, watcher, cut)
 
 
-def _take_signals(wake_fd: int) -> None:
+def _take_signals(plan: Plan, wake_fd: int) -> None:
     signals.ignore(*_IGNORED)
     signals.deliver_to_wakeup(signal.SIGTERM)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signals.reset(signal.SIGCHLD)
     signals.install_wakeup_fd(wake_fd)
+    faulthandler.enable(plan.fault_fd, all_threads=True)
+    signals.unblock_all()
 
 
 def _load(plan: Plan) -> tuple[Handler, Framing]:
@@ -137,47 +157,76 @@ def _load(plan: Plan) -> tuple[Handler, Framing]:
     return handler, as_framing(marked if marked is not None else "raw", settings.max_message)
 
 
-def _after_fork_in_child(plan: Plan, worker: Worker) -> None:
-    """A handler forked: its child keeps nothing of ours open, and never serves."""
-    worker.on_forked_child()
-    # The dead man's timer is a thread, which a fork does not copy; cancelling it would wait for that thread for ever.
-    signals.install_wakeup_fd(-1)
-    for listener in plan.listeners:
-        listener.socket.close()
-    for inbox in plan.inboxes:
-        inbox.reader.close()
-        inbox.writer.close()
-    plan.control.close()
+class _Forks:
+    """The user's code may fork, from the import on: its child keeps nothing of ours open, and never serves."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.worker: Worker | None = None  # set once, when there is one
+        self.is_child = False
+        os.register_at_fork(after_in_child=self.after_in_child)
+
+    def after_in_child(self) -> None:
+        """Called in each process that is forked (not in one that subprocess starts), before its own code goes on."""
+        plan = self.plan
+        self.is_child = True
+        if self.worker is not None:
+            self.worker.on_forked_child()
+        for listener in plan.listeners:
+            listener.socket.close()
+        for inbox in plan.inboxes:
+            inbox.writer.close()
+            # The readers of other seats were closed as numbers, which may be anybody's by now.
+            if inbox.reader.fileno() not in plan.close_fds:
+                inbox.reader.close()
+        plan.control.close()
+        # The dead man's timer is a thread, which a fork does not copy; to cancel it would wait for that thread for ever.
+        signals.install_wakeup_fd(-1)
+        signals.reset(signal.SIGTERM)  # a process of multiprocessing is ended by it
 
 
 def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
-    """The threads' stop hooks, the worker's, the last word."""
-    if cut == 0:
+    """The threads' stop hooks, the worker's, the last word.
+
+    When calls were cut, time is up: the last word comes first, for what follows may take longer than we have.
+    """
+    if cut:
+        _send(plan, messages.Leaving(cut))
+    else:
         watcher.stop_threads(clock.now() + GRACE_S)
     contained(worker, "stop", worker.hook("stop"))
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):
         # os._exit skips them, and coverage tools, profilers and reporters rely on them.
         atexit._run_exitfuncs()
     words, row = worker.words, worker.row
     words[row + WORKER["state"]] = WorkerState.GONE
     words[row + WORKER["logs_dropped"]] = worker.log.dropped
     worker.log.say("drained")
-    _send(plan, messages.Leaving(cut))
+    if not cut:
+        _send(plan, messages.Leaving(0))
     return CUT_EXIT if cut else 0
 
 
 def contained_quietly(handler: Handler) -> None:
     """`--check` called `start`, so it calls `stop`."""
     if "stop" in handler.hooks:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             handler.hooks["stop"]()
 
 
 def _tell_failure(plan: Plan, error: BaseException | None, why: str, exit_code: int = FAILED_EXIT) -> int:
-    is_ours = isinstance(error, PacelineError)
-    text = "" if error is None or is_ours else user_traceback(error, str(plan.target))
+    """Say why there will be no worker.  An error that says all by itself comes without its traceback."""
+    is_complete = error is None or (isinstance(error, PacelineError) and not _is_of_the_user(error))
+    text = "" if error is None or is_complete else user_traceback(error, str(plan.target))
     _send(plan, messages.Failed(why, text, exit_code))
     return FAILED_EXIT
+
+
+def _is_of_the_user(error: BaseException) -> bool:
+    """The user's code had a part in it: `Lines(limit=0)` in a module is found by its line, not by its text."""
+    return any(
+        not frame.f_code.co_filename.startswith(_OURS) for frame, _line in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _send(plan: Plan, message: messages.Message) -> None:

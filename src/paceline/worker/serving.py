@@ -6,23 +6,30 @@ is parked, or at the tail of `ready`, or closed.  What a connection holds is wor
     unsent bytes  →  a reply in pieces  →  messages that wait  →  what its state says (worker/lifecycle.py)
 
 so that replies stay in order, a slow reader stops its own calls, and nothing is read while something is in hand.  One
-turn is bounded by the calls of one batch; the rest waits behind the other connections.
+turn is bounded by the calls of one batch, and by what is received and sent in it; the rest waits behind the other
+connections.
 
 **Flags are hints that only ever cause more reading.**  A connection is never closed because of a flag, which may be
 stale, but because a receive said so.  `Reading.DRY` asks for reading until there is nothing more: after an event that
 is more than plain input, after a turn that was cut short, when an event came while the connection was owned, and when
 its unsent bytes are gone: data and end-of-file may have arrived as one edge.
+
+**A deadline is judged last**, after a look at what has arrived and at the room there is: while all threads were in
+calls nobody looked, and that is not the peer's fault.
+
+Whatever else raises in here is a bug of ours: it is logged and costs this one connection, not the thread.
 """
 
+import contextlib
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from paceline import clock
 from paceline.errors import PeerError
 from paceline.host import streams
-from paceline.host.poller import IN
+from paceline.host.poller import IN, Waiter
 from paceline.host.streams import RECEIVE_BYTES
 from paceline.scoreboard.fields import WORKER
 from paceline.wire import BadReply, Broken, Raw, truncated
@@ -30,6 +37,7 @@ from paceline.worker import deadlines
 from paceline.worker.calls import Calls
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
+from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.tables import EXPIRED
@@ -38,6 +46,8 @@ from paceline.worker.worker import Worker
 LINGER_BYTES = 64 * 1024
 """How much a peer may still send after our end-of-file until we hang up on it."""
 
+TURN_BYTES = BATCH_BYTES
+"""After so many bytes received and sent, a turn is over."""
 
 CUT_BYTES = 8 * 1024
 """How much is cut into messages at once; the rest waits as bytes until those are answered."""
@@ -72,13 +82,12 @@ class Serving:
             write_s=settings.write_timeout,
             idle_s=settings.idle_timeout,
         )
+        self.looked_at = 0.0
+        """When the watcher last looked at the deadlines; written by the watcher."""
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
         """A polled event, or an entry of `ready`, of a connection that is owned now."""
-        if flags & EXPIRED and self.is_expired(c):
-            self.expire(c, me)
-        else:
-            self.work(c, Reading.ONCE if flags == IN else Reading.DRY, me)
+        self.work(c, Reading.ONCE if flags == IN else Reading.DRY, me, is_due=flags & EXPIRED != 0)
 
     def on_pending(self, fd: int, me: Member) -> None:
         """An event for it was noted, and now it may be parked again: whoever gets hold of it reads."""
@@ -103,7 +112,7 @@ class Serving:
 
     def on_cut_error(self, c: Connection, error: BaseException, me: Member) -> None:
         """A framing of the user's raised."""
-        self.calls.fail(c, error, me)
+        self.calls.fail_in("the framing's cut", c, error, me)
         self.work(c, Reading.NOT, me)
 
     def keep(self, c: Connection, rest: Any, further: int) -> None:
@@ -123,45 +132,63 @@ class Serving:
         self.calls.end_if_forked()
         if waiting and c.phase is State.OPEN:
             c.queue = deque(waiting)
-        self.put(c, replies, me)
-        self.work(c, reading, me)
+        self.work(c, reading, me, replies)
 
-    def work(self, c: Connection, reading: Reading, me: Member) -> None:
-        """Go on until nothing is left to do now, or the turn is over."""
+    def work(
+        self, c: Connection, reading: Reading, me: Member, replies: list[bytes] | None = None, *, is_due: bool = False
+    ) -> None:
+        """Put `replies` on the wire, then go on until nothing is left to do now, or the turn is over.
+
+        `is_due`: the watcher saw a deadline passing; if it still has then, the peer is cut off.
+        """
+        try:
+            self._work(c, reading, me, 0 if replies is None else self.put(c, replies, me), is_due)
+        except BaseException as error:  # noqa: BLE001 - a bug of ours
+            self.on_bug(c, error, me)
+
+    def _work(self, c: Connection, reading: Reading, me: Member, moved: int, is_due: bool) -> None:
+        """`moved`: how many bytes were received or sent so far in this turn."""
         worker = self.worker
         calls = self.calls
         budget = worker.estimate.most_calls
         while True:
             if c.out is not None:
-                if not self.flush(c, me) and not self.park(c):
-                    return None
+                if not self.flush(c, me):
+                    if is_due and self.is_expired(c):
+                        return self.expire(c, me)
+                    if not self.park(c):
+                        return None
                 reading = Reading.DRY
-            elif budget <= 0 and (c.source is not None or c.queue or c.uncut is not None or reading):
+            elif (budget <= 0 or moved >= TURN_BYTES) and (reading or has_work(c)):
                 return self.requeue(c, me)
             elif c.source is not None:
-                budget -= 1
-                self.put(c, calls.next_piece(c, me), me)
+                replies, made = calls.next_pieces(c, budget, me)
+                budget -= made
+                moved += self.put(c, replies, me)
             elif c.queue:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
-                self.put(c, replies, me)
+                moved += self.put(c, replies, me)
             elif c.uncut is not None:
                 self.cut_next(c, me)
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
                     self.break_off(c, c.rest.error)
-                elif worker.holds and (reading or worker.holds_at_once):
+                elif worker.holds and (worker.holds_at_once or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
-                elif reading:
+                elif reading and not worker.holds:
                     reading = self.read(c, reading, me)
+                    moved += 0 if c.uncut is None else len(c.uncut)
                 elif worker.draining:
                     calls.end(c, "drain")
+                elif is_due and self.is_expired(c):
+                    self.expire(c, me)
                 elif self.park(c):
                     reading = Reading.DRY
                 else:
                     return None
             elif c.phase is State.LINGERING:
-                if not self.drop_input(c):
+                if not self.drop_input(c) or (is_due and self.is_expired(c)):
                     return self.close(c, me)
                 if not self.park(c):
                     return None
@@ -176,23 +203,27 @@ class Serving:
             else:
                 return None
 
-    def put(self, c: Connection, replies: list[bytes], me: Member) -> None:
-        """Put replies on the wire, as far as they go now; the rest waits in `c.out`."""
+    def put(self, c: Connection, replies: list[bytes], me: Member) -> int:
+        """Put replies on the wire, as far as they go now; the rest waits in `c.out`.  How many bytes they are."""
         if not replies or c.is_closed:
-            return
+            return 0
         try:
             joined = self.join(replies)
+            if type(joined) is not bytes:
+                joined = bytes(memoryview(joined))  # of a framing of the user's, which may use its buffer again
         except BadReply as error:
-            self.put(c, replies[: error.index], me)
+            good = replies[: error.index]
+            moved = self.put(c, good, me) if len(good) < len(replies) else 0  # one of the user's may count wrongly
             if not c.is_closed:
                 self.calls.refuse(c, f"what the framing cannot send ({error})", me)
-            return
-        except Exception as error:  # noqa: BLE001 - a framing of the user's
-            self.calls.fail(c, error, me)
-            return
+            return moved
+        except BaseException as error:  # noqa: BLE001 - a framing of the user's
+            self.calls.fail_in("the framing's join", c, error, me)
+            return 0
         if joined:
             c.out = joined if c.out is None else bytes(c.out) + joined
             self.flush(c, me)
+        return len(joined)
 
     def flush(self, c: Connection, me: Member) -> bool:
         """Send what waits.  False: the peer takes no more for now, or is gone (then the connection is closed)."""
@@ -220,7 +251,7 @@ class Serving:
         return True
 
     def read(self, c: Connection, reading: Reading, me: Member) -> Reading:
-        """Receive once and cut.  How far to go on reading."""
+        """Receive once, into `c.uncut`.  How far to go on reading."""
         try:
             received = streams.receive(c.fd, RECEIVE_BYTES)
         except BlockingIOError:
@@ -244,12 +275,12 @@ class Serving:
         c.uncut = uncut[self.cut_bytes :] if len(uncut) > self.cut_bytes else None
         try:
             messages, rest = self.cut(kept, part)
-        except Exception as error:  # noqa: BLE001 - a framing of the user's
-            self.calls.fail(c, error, me)
+            queue = deque(messages)
+        except BaseException as error:  # noqa: BLE001 - a framing of the user's
+            self.calls.fail_in("the framing's cut", c, error, me)
             return
-        self.keep(c, rest, 0 if messages or kept is None else len(part))
-        if messages:
-            c.queue = deque(messages)
+        self.keep(c, rest, 0 if queue or kept is None else len(part))
+        c.queue = queue or None
         if type(rest) is Broken:
             c.uncut = None
 
@@ -271,13 +302,7 @@ class Serving:
         if c.is_closed:
             return False
         c.queue = c.queue or None
-        c.busy = (
-            c.phase is not State.OPEN
-            or c.out is not None
-            or c.queue is not None
-            or c.source is not None
-            or c.uncut is not None
-        )
+        c.busy = c.phase is not State.OPEN or c.out is not None or has_work(c)
         if not c.polled:
             # Registered while it is still owned: afterwards its descriptor might be another's.
             c.polled = True
@@ -321,21 +346,19 @@ class Serving:
     def is_expired(self, c: Connection) -> bool:
         """Is the deadline still passed that the watcher saw passing?"""
         watch = c.watch
-        if watch is None or watch.owes != c.owes or watch.progress != c.progress:
+        if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
             return False
         due = deadlines.due_at(watch, c.received, self.limits)
-        return due is not None and due <= clock.now()
+        return due is not None and due <= self.looked_at
 
     def expire(self, c: Connection, me: Member) -> None:
         """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
         watch = c.watch
         assert watch is not None
-        if watch.owes is not deadlines.Owes.LINGERING:
-            self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
-            c.reason = "timeout"
-        if c.phase is State.OPEN and watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
+        self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
+        c.reason = "timeout"
+        if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
             self.calls.end(c, "timeout")
-            self.work(c, Reading.NOT, me)
         else:
             self.close(c, me)
 
@@ -361,6 +384,16 @@ class Serving:
         else:
             streams.close(fd)
 
+    def on_bug(self, c: Connection, error: BaseException, me: Member) -> None:
+        """Something of ours raised while `c` was served: log it, and give the connection up."""
+        self.calls.end_if_forked()
+        detail = "".join(traceback.format_exception(error))
+        self.worker.log.say("bug", where="serving", error=repr(error), detail=detail)
+        if not c.is_closed and self.tables.parked.get(c.fd) is not c:
+            c.reason = "error"
+            with contextlib.suppress(BaseException):  # what cannot even be closed is left to the end of the process
+                self.close(c, me)
+
     def forget(self, c: Connection) -> None:
         """Take it off the books, before its descriptor is closed."""
         worker = self.worker
@@ -371,3 +404,13 @@ class Serving:
         worker.words[worker.row + WORKER["connections"]] = left
         if Shut.FULL in worker.gate.reasons and left < worker.most_connections:
             worker.gate.open(Shut.FULL)
+
+
+def has_work(c: Connection) -> bool:
+    """Something has arrived, or is to be replied, that nobody but us keeps waiting."""
+    return bool(c.queue) or c.source is not None or c.uncut is not None
+
+
+def _is_readable(fd: int) -> bool:
+    """Data has arrived, or the end."""
+    return bool(Waiter(fd).wait(0))

@@ -5,11 +5,12 @@ the only operations relied on are single steps of dict and deque (pop, set, appe
 
 An event for a connection that somebody else owns is remembered in `pending`.  Both sides look twice:
 
-    the poller   pending.add(fd), then parked.pop(fd) again     (worker/loop.py, `on_unowned`)
+    the poller   pending.add(fd), then parked.pop(fd) again     (worker/loop.py, `_serve_odd`)
     the owner    parked[fd] = connection, then fd in pending    (`park`)
 
 Whichever order the four steps fall in, one of the two finds the connection in `parked` *after* the event was noted, and
-reads.  Descriptors are reused by the kernel: a stale event therefore only ever causes a read that finds nothing.
+reads.  A note is erased only by the owner, who reads after that, or when the descriptor is nobody's.  Descriptors are
+reused by the kernel: a stale event or note therefore only ever causes a read that finds nothing.
 """
 
 from collections import deque
@@ -56,8 +57,11 @@ class Tables:
         fd = connection.fd
         self.parked[fd] = connection
         if self.pending and fd in self.pending:
-            self.pending.discard(fd)
-            return self.parked.pop(fd, None)  # None: somebody else took it after the event was noted, and reads
+            again = self.parked.pop(fd, None)
+            if again is not None:
+                self.pending.discard(fd)
+            # None: somebody else has it.  The note stays, for it may be younger than what that one reads.
+            return again
         return None
 
     def requeue(self, connection: Connection) -> None:

@@ -30,7 +30,7 @@ from paceline.worker.handover import Receiving
 from paceline.worker.lifecycle import State
 from paceline.worker.plan import Plan
 from paceline.worker.roles import Why
-from paceline.worker.serving import Serving
+from paceline.worker.serving import Serving, has_work
 from paceline.worker.tables import EXPIRED, MORE
 from paceline.worker.worker import Worker
 
@@ -83,6 +83,8 @@ class Watcher:
         self.last_running = 0
         self.last_leads = 0
         self.last_total = self.total()
+        self.computing: dict[Member, int] = {}
+        """Who lost the lead because of a long call while the process computed, and the number of that call."""
         self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
         """Counters continue where the last occupant of the seat left them."""
         self.drain_until: float | None = None
@@ -105,7 +107,7 @@ class Watcher:
                 if self.is_drained():
                     return 0
                 if now >= self.drain_until:
-                    return self.calls_running()
+                    return self.in_hand()
 
     def pace(self, now: float) -> float:
         """How long to sleep."""
@@ -164,16 +166,27 @@ class Watcher:
             else:
                 # It may also be queueing for a processor that other processes use: then it does not block either.
                 is_busy = is_busy or running - self.last_running >= RUNNING * (now - self.last_tick) * 1e9
-                if is_busy and len(roles.out) >= MOST_COMPUTING:
+                if is_busy and self.count_computing() >= MOST_COMPUTING:
                     self.last_running = running
                     return
                 crew.promote(leader, Why.WATCHED)
-                if not is_busy:
+                if is_busy:
+                    self.computing[leader] = calls
+                else:
                     worker.estimate.on_watched(self.total()[0])
                 if leader.words[leader.state] != _SERVING:
                     worker.wakeup.wake()  # its call had just ended, and it polls beside the new leader
                 leader = None
         self.last_leader = leader
+
+    def count_computing(self) -> int:
+        """How many are still in the call in which they lost the lead because it computes."""
+        out = self.worker.crew.roles.out
+        self.computing = {
+            member: calls for member, calls in self.computing.items()
+            if member in out and member.words[member.calls] == calls
+        }  # fmt: skip
+        return len(self.computing)
 
     def watch_saturation(self) -> None:
         """Nobody has led for a whole tick: new connections belong to the siblings until somebody is back."""
@@ -249,22 +262,38 @@ class Watcher:
             words[row + WORKER[name]] = before + getattr(roles, name)
 
     def look_at_deadlines(self, now: float) -> None:
-        """Find the connections whose time is up; a serving thread closes them, because that may call the handler."""
+        """Find the connections whose time is up; a serving thread closes them, because that may call the handler.
+
+        While it is our turn the peer's clock stands: it starts anew when the connection is seen waiting for the peer.
+        """
         worker = self.worker
         tables = worker.tables
-        found = False
-        for fd, c in list(tables.timed.items()):
+        self.serving.looked_at = now
+        found: list[tuple[int, int]] = []
+        for fd, c in tables.timed.copy().items():  # one step; an iteration could meet a change
             owes = c.owes
-            if owes is deadlines.Owes.NOTHING and not worker.times_all:
-                tables.timed.pop(fd, None)
-                continue
-            c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
-            due = deadlines.due_at(c.watch, c.received, self.serving.limits)
-            if due is not None and due <= now:
-                tables.ready.append((fd, EXPIRED))
-                found = True
+            if tables.open.get(fd) is not c or (owes is deadlines.Owes.NOTHING and not worker.times_all):
+                c.watch = None
+                self.stop_timing(fd)
+            elif fd not in tables.parked or (c.out is None and (c.phase is State.FRESH or has_work(c))):
+                c.watch = None
+            else:
+                c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
+                due = deadlines.due_at(c.watch, c.received, self.serving.limits)
+                if due is not None and due <= now:
+                    found.append((fd, EXPIRED))
         if found:
+            queued = set(tables.ready)  # of earlier looks, while nobody led
+            tables.ready.extend(entry for entry in found if entry not in queued)
             worker.wakeup.wake()
+
+    def stop_timing(self, fd: int) -> None:
+        """It owes nothing, or is closed; unless its owner has just noted the contrary."""
+        tables = self.worker.tables
+        tables.timed.pop(fd, None)
+        c = tables.open.get(fd)
+        if c is not None and (self.worker.times_all or c.owes is not deadlines.Owes.NOTHING):
+            tables.timed[fd] = c
 
     def rearm_dead_man(self) -> None:
         """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it."""
@@ -311,12 +340,13 @@ class Watcher:
         if worker.draining:
             return
         worker.draining = True
+        self.next_rest = min(self.next_rest, clock.now() + DRAINING_REST_S)
         self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
             listener.socket.close()
         worker.gauge("state", WorkerState.DRAINING)
-        worker.log.say("draining", connections=len(worker.tables.open), calls=self.calls_running())
+        worker.log.say("draining", connections=len(worker.tables.open), calls=self.in_hand())
         self.push_parked()
 
     def push_parked(self) -> None:
@@ -327,7 +357,7 @@ class Watcher:
         queued = {fd for fd, _flags in list(tables.ready)}
         due = [
             (fd, MORE)
-            for fd, c in list(tables.parked.items())
+            for fd, c in tables.parked.copy().items()
             if c.phase is State.OPEN and c.out is None and fd not in queued
         ]
         if due:
@@ -337,6 +367,14 @@ class Watcher:
     def calls_running(self) -> int:
         words = self.worker.words
         return sum(words[m.state] in (_CALLING, _PEER, _SERVING) for m in list(self.worker.crew.members.values()))
+
+    def in_hand(self) -> int:
+        """Connections for which a call runs, or something waits to be answered or sent: what an end now would cut."""
+        tables = self.worker.tables
+        found = [c for c in tables.open.copy().values() if c.phase not in (State.LINGERING, State.CLOSED)]
+        owned = sum(c.fd not in tables.parked for c in found)
+        waiting = sum(c.fd in tables.parked and (c.out is not None or has_work(c)) for c in found)
+        return min(owned, self.calls_running()) + waiting
 
     def is_drained(self) -> bool:
         return not self.worker.tables.open and not self.calls_running()
