@@ -1,0 +1,317 @@
+"""The table of what is measured: rows, their trials (one server under one load), and their goals.  Pure.
+
+Everything else derives from it: the runner (__main__.py) runs the trials, the report (report.py) draws them.  A trial's
+name is unique in its row.  Row numbers stay what they are for ever, because kept results refer to them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from benchmarks.handlers import BLOCK_S
+
+Server = tuple[str, ...]
+"""Who serves: ("paceline", TARGET, option…), ("c", NAME), ("peer", MODULE, argument…) or ("python", argument…)."""
+
+HANDLERS = "benchmarks.handlers:"
+THREADS = 64
+"""Paceline's default, and what the thread pool has."""
+
+
+NOT_SERVING = 2
+"""Threads of each of Paceline's workers that never serve: the watcher, and the timer of faulthandler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What load/load.c is told to do; sizes in bytes, `rate` in messages per second (0: closed loop)."""
+
+    connections: int = 64
+    size: int = 64
+    in_flight: int = 1
+    line: bool = False
+    upper: bool = False
+    rate: float = 0
+    slow_share: float = 0
+    hold: bool = False
+    silent: bool = False
+
+    def options(self) -> list[str]:
+        """The command line, without what a run decides: port, warm-up and duration."""
+        words: list[str] = []
+        for name, value in asdict(self).items():
+            if value is False or (name in ("rate", "slow_share") and not value):
+                continue
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(str(value))
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One server under one load.
+
+    measures   load: throughput, latency and CPU time; memory: of connections that are held; start: of a server;
+               lifetime: of a program that ends by itself; import: seconds that it prints
+    cores      apart: the server on one core, the load on another; shared: both on all cores (several workers)
+    settle_s   memory is read so long after the last message
+    """
+
+    name: str
+    server: Server
+    load: Load = field(default_factory=Load)
+    measures: Literal["load", "memory", "start", "lifetime", "import"] = "load"
+    cores: Literal["apart", "shared"] = "apart"
+    settle_s: float = 0.4
+
+    def settings(self) -> dict[str, Any]:
+        """What a record keeps of it."""
+        load = asdict(self.load) if self.measures in ("load", "memory") else {}
+        return {
+            "server": list(self.server),
+            "measures": self.measures,
+            "cores": self.cores,
+            "settle_s": self.settle_s,
+            **load,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`metric` of the trial `of`, divided by the same of the trial `to` in the same round, or by the number `to`.
+
+    `by_cpu`: the server is the limit in both trials, so that CPU time per message must tell the same, also on a machine
+    that is busy with something else.
+    """
+
+    text: str
+    metric: str
+    of: str
+    to: str | float
+    sense: Literal["≥", "≤"]
+    bound: float
+    by_cpu: bool = False
+
+    def is_reached(self, value: float) -> bool:
+        return value >= self.bound if self.sense == "≥" else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question.  `us` is the trial that the others are compared with; `metric` what they are compared by."""
+
+    number: int
+    title: str
+    us: str
+    metric: str
+    shows: Sequence[str]
+    trials: Sequence[Trial]
+    goals: Sequence[Goal]
+    times: int = 1
+    """Repetitions per round, for trials that take a blink."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a number of a record is shown; `more` says which direction is better."""
+
+    title: str
+    digits: int
+    more: bool
+
+
+METRICS = {
+    "messages_per_s": Metric("messages/s", 0, more=True),
+    "cpu_us_per_message": Metric("server CPU µs/message", 2, more=False),
+    "server_busy": Metric("server's cores", 2, more=False),
+    "load_busy": Metric("load's core", 2, more=False),
+    "quick_p50_us": Metric("p50 µs", 0, more=False),
+    "quick_p99_us": Metric("p99 µs", 0, more=False),
+    "quick_p999_us": Metric("p99.9 µs", 0, more=False),
+    "quick_max_us": Metric("max µs", 0, more=False),
+    "threads_max": Metric("threads of a process", 0, more=False),
+    "bytes_per_connection": Metric("bytes/connection", 0, more=False),
+    "base_kib": Metric("KiB before", 0, more=False),
+    "ready_ms": Metric("ms to ready", 0, more=False),
+    "first_reply_ms": Metric("ms to first reply", 0, more=False),
+    "lifetime_ms": Metric("ms from start to exit", 0, more=False),
+    "import_ms": Metric("ms of import", 0, more=False),
+}
+
+RATE = ("messages_per_s", "cpu_us_per_message")
+LATENCY = ("quick_p50_us", "quick_p99_us")
+BUSY = ("server_busy", "load_busy")
+
+
+def paceline(target: str, *options: str) -> Server:
+    """Paceline as a user starts it; only what a row is about is set."""
+    return ("paceline", target, *options)
+
+
+ONE_WORKER = ("--workers", "1")
+
+ECHO = Row(
+    number=1,
+    title="Echo: one worker on one core, 64 connections × 64 bytes, closed loop",
+    us="paceline",
+    metric="messages_per_s",
+    shows=(*RATE, *LATENCY, *BUSY),
+    trials=(
+        Trial("paceline", paceline("echo", *ONE_WORKER)),
+        Trial("C, epoll", ("c", "c_epoll")),
+        Trial("uvloop Protocol", ("peer", "uvloop_protocol", "echo")),
+        Trial("thread pool", ("peer", "thread_pool", "echo")),
+        Trial("thread per connection", ("peer", "thread_per_connection", "echo")),
+        Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo")),
+        Trial("thread per connection, unpinned", ("peer", "thread_per_connection", "echo"), cores="shared"),
+    ),
+    goals=(
+        Goal("of C with epoll", "messages_per_s", "paceline", "C, epoll", "≥", 0.68, by_cpu=True),
+        Goal("× uvloop Protocol", "messages_per_s", "paceline", "uvloop Protocol", "≥", 0.78, by_cpu=True),
+        Goal("× asyncio Protocol", "messages_per_s", "paceline", "asyncio Protocol", "≥", 5, by_cpu=True),
+        Goal("× thread per connection", "messages_per_s", "paceline", "thread per connection", "≥", 4, by_cpu=True),
+    ),
+    note="Unpinned, the threads and the load use all cores, as anybody's would; the threads then fight for the GIL.",
+)
+
+LINE_LOAD = Load(in_flight=16, line=True, upper=True)
+LINES = Row(
+    number=2,
+    title="Lines: 16 in flight on each of 64 connections, 64 bytes, a Python call for each",
+    us="paceline",
+    metric="messages_per_s",
+    shows=(*RATE, *LATENCY, *BUSY),
+    trials=(
+        Trial("paceline", paceline(f"{HANDLERS}upper", *ONE_WORKER, "--framing", "line"), LINE_LOAD),
+        Trial("uvloop, joined by hand", ("peer", "uvloop_lines", "upper", "joined"), LINE_LOAD),
+        Trial("uvloop, joined, no call", ("peer", "uvloop_lines", "upper", "inlined"), LINE_LOAD),
+        Trial("uvloop, each written", ("peer", "uvloop_lines", "upper", "each"), LINE_LOAD),
+    ),
+    goals=(
+        Goal("× uvloop, joined by hand", "messages_per_s", "paceline", "uvloop, joined by hand", "≥", 1.0, by_cpu=True),
+        Goal("× uvloop, a write for each", "messages_per_s", "paceline", "uvloop, each written", "≥", 3, by_cpu=True),
+    ),
+    note="“no call” has the handler's work written into the protocol; shown, not judged: it serves nobody's function.",
+)
+
+BLOCK_LOAD = Load(connections=256)
+BLOCKING = Row(
+    number=3,
+    title="A handler that blocks 5 ms, nothing configured, 256 connections, closed loop",
+    us="paceline",
+    metric="messages_per_s",
+    shows=(*RATE, *LATENCY, "threads_max"),
+    trials=(
+        Trial("paceline", paceline(f"{HANDLERS}block", *ONE_WORKER), BLOCK_LOAD),
+        Trial("thread pool", ("peer", "thread_pool", "block"), BLOCK_LOAD),
+        Trial("thread per connection", ("peer", "thread_per_connection", "block"), BLOCK_LOAD),
+    ),
+    goals=(Goal("of 64 threads / 5 ms", "messages_per_s", "paceline", THREADS / BLOCK_S, "≥", 0.87),),
+    note="A thread per connection has 256 threads where the others have 64, so its limit is four times theirs.",
+)
+
+CALM_LOAD = Load(connections=256, rate=10_000)
+RARE_LOAD = Load(connections=256, rate=10_000, slow_share=0.01)
+RARE = Row(
+    number=4,
+    title="One call in 100 blocks 50 ms, open loop at 10,000 messages/s: the others",
+    us="paceline",
+    metric="quick_p99_us",
+    shows=("quick_p50_us", "quick_p99_us", "quick_p999_us", "quick_max_us", "cpu_us_per_message", "threads_max"),
+    trials=tuple(
+        Trial(f"{name}{suffix}", server, load)
+        for name, server in (
+            ("paceline", paceline(f"{HANDLERS}rarely_block", *ONE_WORKER)),
+            ("thread pool", ("peer", "thread_pool", "rarely_block")),
+            ("thread per connection", ("peer", "thread_per_connection", "rarely_block")),
+        )
+        for suffix, load in (("", RARE_LOAD), (", none blocks", CALM_LOAD))
+    ),
+    goals=(Goal("× p99 when none blocks", "quick_p99_us", "paceline", "paceline, none blocks", "≤", 4),),
+    note="Latency counts from when a message was due, not from when it was sent.",
+)
+
+BURN_LOAD = Load(connections=16)
+COMPUTING = Row(
+    number=5,
+    title="A handler that computes about 1 ms in Python, 16 connections, closed loop",
+    us="paceline, 1 worker",
+    metric="messages_per_s",
+    shows=(*RATE, *LATENCY, "threads_max", "server_busy"),
+    trials=(
+        Trial("paceline, 1 worker", paceline(f"{HANDLERS}burn", "--workers", "1"), BURN_LOAD, cores="shared"),
+        Trial("paceline, 2 workers", paceline(f"{HANDLERS}burn", "--workers", "2"), BURN_LOAD, cores="shared"),
+        Trial("one thread", ("peer", "plain_loop", "burn"), BURN_LOAD, cores="shared"),
+        Trial("two plain processes", ("peer", "plain_loop", "burn", "2", "8"), BURN_LOAD, cores="shared"),
+        Trial("thread per connection", ("peer", "thread_per_connection", "burn"), BURN_LOAD, cores="shared"),
+    ),
+    goals=(
+        Goal("× from 1 to 2 workers", "messages_per_s", "paceline, 2 workers", "paceline, 1 worker", "≥", 1.9),
+        Goal("of one thread's rate", "messages_per_s", "paceline, 1 worker", "one thread", "≥", 0.95, by_cpu=True),
+        Goal("of two plain processes' rate", "messages_per_s", "paceline, 2 workers", "two plain processes", "≥", 0.95),
+        Goal("threads of a worker, 3 serving", "threads_max", "paceline, 1 worker", 1, "≤", 3 + NOT_SERVING),
+    ),
+    note="Two plain processes have nothing to do with each other: what they gain over one is what the machine gives.",
+)
+
+RETIRED_S = 11.0
+"""A little more than a thread that is not needed any more stays (10 s)."""
+
+QUIET = Load(connections=10_000, hold=True)
+QUIET_FEW = Load(connections=2_000, hold=True)
+MEMORY = Row(
+    number=6,
+    title="10,000 quiet connections on one worker, after one message each",
+    us="paceline",
+    metric="bytes_per_connection",
+    shows=("bytes_per_connection", "threads_max", "base_kib"),
+    trials=(
+        Trial("paceline", paceline("echo", *ONE_WORKER), QUIET, "memory", settle_s=RETIRED_S),
+        Trial("C, epoll", ("c", "c_epoll"), QUIET, "memory"),
+        Trial("uvloop Protocol", ("peer", "uvloop_protocol", "echo"), QUIET, "memory"),
+        Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo"), QUIET, "memory"),
+        Trial("thread per connection (2,000)", ("peer", "thread_per_connection", "echo"), QUIET_FEW, "memory"),
+    ),
+    goals=(
+        Goal("KiB of process memory per connection", "bytes_per_connection", "paceline", 1024, "≤", 0.75),
+        Goal("threads of the worker, 1 serving", "threads_max", "paceline", 1, "≤", 1 + NOT_SERVING),
+    ),
+    note="The processes' own memory (Pss_Anon + Pss_Shmem), after minus before, read when threads that are not needed "
+    "any more have gone; the kernel's memory is not in it.",
+)
+
+SERVING_MODULES = "paceline.cli, paceline.supervisor.loop, paceline.worker.process"
+
+
+def importing(modules: str) -> Server:
+    program = f"import time; began = time.perf_counter(); import {modules}; print(time.perf_counter() - began)"
+    return ("python", "-c", program)
+
+
+START = Row(
+    number=8,
+    title="Start: from the fork of the process to the first reply; import of what serves",
+    us="paceline",
+    metric="first_reply_ms",
+    shows=("ready_ms", "first_reply_ms", "lifetime_ms", "import_ms"),
+    trials=(
+        Trial("paceline", paceline("echo"), measures="start", cores="shared"),
+        Trial("C, epoll", ("c", "c_epoll"), measures="start", cores="shared"),
+        Trial("uvloop Protocol", ("peer", "uvloop_protocol", "echo"), measures="start", cores="shared"),
+        Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo"), measures="start", cores="shared"),
+        Trial("thread per connection", ("peer", "thread_per_connection", "echo"), measures="start", cores="shared"),
+        Trial("python -c pass", ("python", "-c", "pass"), measures="lifetime", cores="shared"),
+        Trial("import paceline's server", importing(SERVING_MODULES), measures="import", cores="shared"),
+        Trial("import uvloop", importing("uvloop"), measures="import", cores="shared"),
+        Trial("import asyncio", importing("asyncio"), measures="import", cores="shared"),
+    ),
+    goals=(
+        Goal("ms from start to first reply", "first_reply_ms", "paceline", 1, "≤", 300),
+        Goal("ms of import for serving", "import_ms", "import paceline's server", 1, "≤", 100),
+    ),
+    times=3,
+)
+
+ROWS = {row.number: row for row in (ECHO, LINES, BLOCKING, RARE, COMPUTING, MEMORY, START)}

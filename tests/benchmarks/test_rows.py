@@ -1,0 +1,56 @@
+"""The table of rows holds together: what goals and tables refer to exists."""
+
+import pytest
+
+from benchmarks import handlers
+from benchmarks.measure import words_of
+from benchmarks.rows import HANDLERS, METRICS, ROWS, Load, Row, Trial
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: str(row.number))
+def test_what_a_row_refers_to_exists(row: Row) -> None:
+    names = [trial.name for trial in row.trials]
+    assert len(set(names)) == len(names)
+    assert row.us in names
+    assert {row.metric, *row.shows} <= METRICS.keys()
+    for goal in row.goals:
+        assert goal.metric in METRICS
+        assert goal.of in names
+        assert not isinstance(goal.to, str) or goal.to in names
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: str(row.number))
+def test_no_two_trials_begin_alike_by_accident(row: Row) -> None:
+    """--only takes the beginning of a name: one that begins another must be meant to take both."""
+    for trial in row.trials:
+        for other in row.trials:
+            if other is not trial and other.name.startswith(trial.name):
+                assert other.name[len(trial.name)] == ","
+
+
+def test_the_handlers_that_are_served_exist() -> None:
+    for row in ROWS.values():
+        for trial in row.trials:
+            for word in trial.server:
+                if word.startswith(HANDLERS):
+                    assert callable(getattr(handlers, word.removeprefix(HANDLERS)))
+
+
+def test_options_of_the_load_generator() -> None:
+    assert Load(line=True, upper=True, rate=100).options() == [
+        "--connections", "64", "--size", "64", "--in-flight", "1", "--line", "--upper", "--rate", "100",
+    ]  # fmt: skip
+    assert "--rate" not in Load().options()
+
+
+def test_what_a_record_keeps_of_a_trial() -> None:
+    assert Trial("a", ("c", "x"), Load(size=9)).settings()["size"] == 9
+    assert "size" not in Trial("a", ("python",), measures="lifetime").settings()
+
+
+def test_command_lines() -> None:
+    words = words_of(("paceline", "echo", "--workers", "1"))
+    assert words[1:] == ["-m", "paceline", "serve", "echo", "--bind", "127.0.0.1:0", "--workers", "1"]
+    assert words_of(("peer", "thread_pool", "block"))[1:] == ["-m", "benchmarks.peers.thread_pool", "block"]
+    with pytest.raises(ValueError, match="nonsense"):
+        words_of(("nonsense",))
