@@ -58,10 +58,14 @@ ROOMS: Mapping[str, Room] = {
     "worker": Room(
         3,
         pure="roles lifecycle deadlines estimate messages balance",
-        acts="accepting assembly calls connection crew gate handover held inbox loop plan process serving tables "
-        "target watcher worker",
+        acts="accepting assembly calls connection crew gate handover held loop nearby plan process serving "
+        "tables target watcher worker",
     ),
-    "supervisor": Room(4, pure="roster backoff lifecycle sentences vocabulary", acts="control loop reload systemd"),
+    "supervisor": Room(
+        4,
+        pure="roster backoff lifecycle sentences size steady vocabulary",
+        acts="check child control hands inquest loop reload seats system systemd",
+    ),
     "wsgi": Room(4, acts=ACTS),
     "client": Room(4, acts=ACTS),
     "bench": Room(5, acts=ACTS),

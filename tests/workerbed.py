@@ -25,7 +25,7 @@ from paceline.host import memory
 from paceline.host.listeners import close_listener, open_listener
 from paceline.host.output import Log
 from paceline.scoreboard.board import Board
-from paceline.scoreboard.fields import THREAD, WORKER
+from paceline.scoreboard.fields import THREAD, WORKER, ThreadState
 from paceline.settings import Settings
 from paceline.wire import as_framing
 from paceline.worker.assembly import Parts, assemble
@@ -194,15 +194,24 @@ class Bed:
         return list(self.worker.tables.open.copy().values())
 
     def wait_stuck(self) -> Connection:
-        """Wait until the only connection is parked with bytes that its peer does not take."""
-        tables = self.worker.tables
+        """Wait until a connection is parked with bytes that its peer does not take; the oldest such."""
+        found: list[Connection] = []
 
         def is_stuck() -> bool:
-            return any(c.out is not None for c in tables.parked.copy().values())
+            found[:] = [c for c in self.worker.tables.parked.copy().values() if c.out is not None]
+            return bool(found)
 
         eventually(is_stuck, DEADLINE_S)
-        (stuck,) = [c for c in tables.parked.copy().values() if c.out is not None]
-        return stuck
+        return found[0]
+
+    def wait_parked(self) -> None:
+        """Wait until no thread has a connection in hand."""
+        tables = self.worker.tables
+
+        def are_parked() -> bool:
+            return tables.open.keys() == tables.parked.keys()
+
+        eventually(are_parked, DEADLINE_S)
 
     def wait_closed(self, count: int) -> None:
         """Wait until so many connections were closed; then nothing of them is left on the books."""
@@ -222,8 +231,24 @@ class Bed:
             self.now += TICK_S
             self.parts.watcher.tick(self.now)
 
-    def look(self, after_s: float = REST_S) -> None:
-        """So much time passes, and the watcher looks at the deadlines."""
+    def tick_until_led(self) -> None:
+        """The watcher looks, until somebody leads who is not in a call; or nobody can, because all threads are."""
+        roles = self.worker.crew.roles
+
+        def is_led() -> bool:
+            self.tick()
+            leader = roles.leader
+            return roles.is_saturated or (leader is not None and leader.words[leader.state] == ThreadState.POLLING)
+
+        eventually(is_led, DEADLINE_S)
+
+    def look(self, after_s: float = REST_S, *, in_calls: bool = False) -> None:
+        """So much time passes, and the watcher looks at the deadlines; `in_calls`: though threads are in calls.
+
+        A reply may arrive before its connection is parked again, and who is not parked is not timed.
+        """
+        if not in_calls:
+            self.wait_parked()
         self.now += max(after_s, REST_S)
         self.parts.watcher.tick(self.now)
 

@@ -14,6 +14,9 @@ from paceline.host.processes import UNKNOWN, cause_of
 
 DEADLINE_MS = 10_000
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+"""The test runner has a thread for its time limit; the supervisor has none."""
+
 
 @contextmanager
 def child(life: Callable[[socket.socket], object]) -> Iterator[tuple[int, socket.socket]]:

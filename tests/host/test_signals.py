@@ -12,6 +12,9 @@ from paceline.host import signals
 HUP, TERM, USR1, USR2 = signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
 DEADLINE_MS = 10_000
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+"""The test runner has a thread for its time limit; the supervisor has none."""
+
 
 @pytest.fixture
 def pipe() -> Iterator[int]:

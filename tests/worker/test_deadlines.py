@@ -129,7 +129,7 @@ def test_nobody_is_late_who_did_something_within_the_limit(
         due = due_at(seen, received, limits)
         allowed = {
             Owes.NOTHING: limits.idle_s,
-            Owes.FIRST_BYTE: limits.first_byte_s,
+            Owes.FIRST_BYTE: limits.idle_s if limits.first_byte_s is None else limits.first_byte_s,
             Owes.REST_OF_MESSAGE: limits.message_s,
             Owes.WRITING: limits.write_s,
             Owes.LINGERING: LINGER_S,

@@ -166,7 +166,7 @@ def test_what_was_left_is_entered_again_as_at_first() -> None:
         estimate.on_watched(50_000)
     feed(estimate, computed(WINDOW_CALLS, 10 * US), at_once=100)
     assert not estimate.blocking
-    estimate.on_watched(60_001)  # the old ones are forgotten
+    estimate.on_watched(55_000)  # the old ones are forgotten
     assert not estimate.blocking
     feed(estimate, blocked(3, 5 * MS))
     assert estimate.blocking

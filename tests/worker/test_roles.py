@@ -115,6 +115,15 @@ def test_who_retires_is_not_chosen_any_more_and_its_index_is_taken_first() -> No
     assert roles.hire() == 1
 
 
+def test_the_smallest_free_index_is_taken_first() -> None:
+    """So that all indices are below the number of members that once existed."""
+    roles = crew_of(4)
+    for member in (1, 3, 2):
+        roles.retire(member)
+        roles.leave(member, member)
+    assert [roles.hire() for _ in range(3)] == [1, 2, 3]
+
+
 def test_a_leader_that_is_gone_is_followed_by_a_follower() -> None:
     roles = crew_of(3)
     assert roles.appoint() is None  # there is a leader

@@ -1,4 +1,4 @@
-"""Waiting for many descriptors: epoll(7) for a worker's connections, poll(2) for the few that a control loop listens to.
+"""Waiting for many descriptors: epoll(7) for a worker's connections, poll(2) for the few that a watcher listens to.
 
 `Poller` is shared by the threads of a worker; any of them may call any method.  Connections are registered once, edge-
 triggered; the kernel then reports a change once, to one thread.  Flags are hints: an event may be stale, and only ever
@@ -36,7 +36,7 @@ class Poller:
         self._epoll.register(fd, _CONNECTION)
 
     def want_output(self, fd: int, wanted: bool) -> None:
-        """Report room to write, too, or no longer; readiness is checked anew either way (epoll_ctl(2), EPOLL_CTL_MOD)."""
+        """Report room to write, too, or no longer; either way readiness is checked anew (EPOLL_CTL_MOD, epoll_ctl(2))."""
         self._epoll.modify(fd, _CONNECTION | OUT if wanted else _CONNECTION)
 
     def add_listener(self, fd: int) -> None:

@@ -30,10 +30,13 @@ def open_pidfd(pid: int) -> int:
 
 
 def send_signal(pidfd: int, number: int) -> bool:
-    """Send a signal; False when the process is gone (pidfd_send_signal(2)).  Never hits anybody else."""
+    """Send a signal; False when the process is gone, or is not ours to signal any more (pidfd_send_signal(2)).
+
+    Never hits anybody else.
+    """
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True
 

@@ -7,6 +7,7 @@ threads.
 
 import os
 from resource import RUSAGE_THREAD, getrusage
+from typing import NamedTuple
 
 
 def voluntary_switches() -> int:
@@ -17,20 +18,41 @@ def voluntary_switches() -> int:
     return getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-def running_ns(thread_id: int) -> int:
-    """How long a thread of this process has run or waited for a processor, in nanoseconds; 0 when nobody can tell.
+class Times(NamedTuple):
+    """What a thread got of the processors so far."""
+
+    ran_ns: int
+    waited_ns: int
+    """In the queue for a processor, ready to run."""
+    slices: int
+    """How often it was put on a processor."""
+
+
+def times_of(thread_id: int) -> Times | None:
+    """The times of a thread of this process; None when nobody can tell.  6 µs.
 
     `thread_id` is the kernel's (threading.get_native_id).  From /proc/PID/task/TID/schedstat (the kernel's
-    Documentation/scheduler/sched-stats.rst); of a thread that runs now it may lack the last scheduler tick.  6 µs.
+    Documentation/scheduler/sched-stats.rst).  A time that goes on now is not in it yet, up to a scheduler tick when the
+    thread runs, all of it when it waits.
     """
     try:
-        fd = os.open(f"/proc/self/task/{thread_id}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        ran, waited, _slices = os.read(fd, 128).split()
-        return int(ran) + int(waited)
+        ran, waited, slices = _read(f"/proc/self/task/{thread_id}/schedstat").split()
+        return Times(int(ran), int(waited), int(slices))
     except (OSError, ValueError):
-        return 0
+        return None
+
+
+def is_runnable(thread_id: int) -> bool:
+    """Whether the thread runs, or could if it had a processor: state R in proc_pid_stat(5).  False when it is gone."""
+    try:
+        return _read(f"/proc/self/task/{thread_id}/stat").rpartition(b")")[2].split()[0] == b"R"
+    except (OSError, IndexError):
+        return False
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 512)
     finally:
         os.close(fd)

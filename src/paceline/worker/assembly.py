@@ -85,7 +85,7 @@ def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd
 
 def _worker(plan: Plan, log: Log, handler: Handler, framing: Framing) -> Worker:
     settings = plan.settings
-    room = max(1, descriptors.limit() - OTHER_DESCRIPTORS)
+    room = max(1, descriptors.limit() - OTHER_DESCRIPTORS - len(plan.inboxes))
     most = min(MOST_CONNECTIONS, room) if settings.max_connections is None else settings.max_connections
     worker = Worker(
         settings=settings,

@@ -97,11 +97,9 @@ class Crew:
     def promote(self, leader: Member, why: Why) -> None:
         """Somebody else leads from now on, or will soon, because `leader` is in a call or about to be.
 
-        If nobody can, nobody leads.  Nothing happens when `leader` has lost the lead already.
+        If nobody can, nobody leads.  Nothing happens when `leader` has lost the lead already, as it has in a stop.
         """
         with self.lock:
-            if self.stopping:
-                return
             if not self.roles.may_hire:
                 self._end_pause()
             chosen, new = self.roles.promote(leader, why)

@@ -5,7 +5,7 @@ for each a `Watch`: what it saw, and since when that has not changed.  A deadlin
 and never early.
 
     owes              allowed
-    first byte        `first_byte_timeout`
+    first byte        `first_byte_timeout`; without one, it is idle
     rest of message   `message_timeout`, and one second more for every `min_rate` bytes that arrived since the clock
                       started (`min_rate` 0: none)
     writing           `write_timeout` without one byte taken by the peer
@@ -72,7 +72,7 @@ def due_at(watch: Watch, received: int, limits: Limits) -> float | None:
             allowed = limits.message_s
             if allowed is not None and limits.min_rate:
                 allowed += (received - watch.received) / limits.min_rate
-        case Owes.FIRST_BYTE:
+        case Owes.FIRST_BYTE if limits.first_byte_s is not None:
             allowed = limits.first_byte_s
         case _:
             allowed = limits.idle_s
@@ -93,7 +93,7 @@ def verdict(watch: Watch, limits: Limits) -> str:
                     f"nor at {limits.min_rate} bytes/s after that (--min-rate)"
                 )
             return f"it began a message and did not finish it within {limits.message_s:g} s (--message-timeout)"
-        case Owes.FIRST_BYTE:
+        case Owes.FIRST_BYTE if limits.first_byte_s is not None:
             return f"it sent nothing for {limits.first_byte_s:g} s (--first-byte-timeout)"
         case _:
             return f"it was idle for {limits.idle_s:g} s (--idle-timeout)"

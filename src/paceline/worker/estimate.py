@@ -16,6 +16,7 @@ a clock in between.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 ENTER_BLOCKED_NS = 100_000
 LEAVE_BLOCKED_NS = 50_000
@@ -28,6 +29,40 @@ BATCH_CALLS = 256
 BATCH_NS = 1_000_000
 BATCH_BYTES = 256 * 1024
 FIRST_BATCH_CALLS = 16
+
+RUNNING = 0.5
+"""The share of a tick above which a thread that was in one call all the time counts as computing, or as queueing."""
+
+
+Times = tuple[int, int, int]
+"""What a thread got of the processors so far (host/scheduling.py): nanoseconds it ran, nanoseconds it queued, slices."""
+
+
+class Verdict(Enum):
+    """Why a call goes on."""
+
+    BLOCKS = "it waits for something: somebody else can lead"
+    COMPUTES = "it uses a processor, and holds the GIL: a few others may lead, to take turns with it"
+    QUEUES = "it would run if it had a processor, or the GIL: more threads would only lengthen the queue"
+
+
+def judge(before: Times | None, after: Times | None, is_runnable: bool, elapsed_ns: float, busy: bool) -> Verdict:
+    """Why the leader is in the same call as `elapsed_ns` ago, by what the scheduler says of its thread.
+
+    Who waits for the GIL wakes at each switch interval to ask for it; who waits for anything else sleeps all the time.
+    `busy`: the process used most of a core meanwhile, which is all there is where the kernel does not tell more.
+    """
+    if before is None or after is None:
+        return Verdict.COMPUTES if busy else Verdict.BLOCKS
+    ran, waited, slices = (now - then for now, then in zip(after, before, strict=True))
+    if ran >= RUNNING * elapsed_ns:
+        return Verdict.COMPUTES
+    if is_runnable:
+        return Verdict.QUEUES
+    if slices <= 1:
+        return Verdict.BLOCKS
+    # It woke again and again: many short waits, or the queue for the GIL or a processor.
+    return Verdict.QUEUES if busy or ran + waited >= RUNNING * elapsed_ns else Verdict.BLOCKS
 
 
 @dataclass(slots=True)

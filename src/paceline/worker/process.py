@@ -180,7 +180,7 @@ class _Forks:
             if inbox.reader.fileno() not in plan.close_fds:
                 inbox.reader.close()
         plan.control.close()
-        # The dead man's timer is a thread, which a fork does not copy; to cancel it would wait for that thread for ever.
+        # The dead man's timer is a thread, which a fork does not copy; cancelling would wait for it for ever.
         signals.install_wakeup_fd(-1)
         signals.reset(signal.SIGTERM)  # a process of multiprocessing is ended by it
 

@@ -212,8 +212,9 @@ class Serving:
             if type(joined) is not bytes:
                 joined = bytes(memoryview(joined))  # of a framing of the user's, which may use its buffer again
         except BadReply as error:
-            good = replies[: error.index]
-            moved = self.put(c, good, me) if len(good) < len(replies) else 0  # one of the user's may count wrongly
+            # One of the user's may count wrongly.
+            good = replies[: error.index] if isinstance(error.index, int) else []
+            moved = self.put(c, good, me) if len(good) < len(replies) else 0
             if not c.is_closed:
                 self.calls.refuse(c, f"what the framing cannot send ({error})", me)
             return moved

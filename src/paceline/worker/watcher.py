@@ -19,12 +19,13 @@ import signal
 
 from paceline import clock
 from paceline.host.poller import Waiter
-from paceline.host.scheduling import running_ns
+from paceline.host.scheduling import Times, is_runnable, times_of
 from paceline.host.streams import accept_queue
 from paceline.host.wakeup import Wakeup
 from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
 from paceline.worker import deadlines, messages
 from paceline.worker.crew import Member
+from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
 from paceline.worker.handover import Receiving
 from paceline.worker.lifecycle import State
@@ -43,8 +44,8 @@ DRAINING_REST_S = 0.1
 
 BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
-RUNNING = 0.5
-"""The share of a tick above which the leader itself was running, or waiting for a processor."""
+LATE = 1.4
+"""A tick so many times as long as it should be: the machine is short of processors."""
 MOST_COMPUTING = 2
 """The most threads that are out of the lead because of long calls while the process computes."""
 GRACE_S = 1.0
@@ -80,7 +81,7 @@ class Watcher:
         self.last_cpu = clock.process_cpu()
         self.last_leader: Member | None = None
         self.last_calls = 0
-        self.last_running = 0
+        self.last_times: Times | None = None
         self.last_leads = 0
         self.last_total = self.total()
         self.computing: dict[Member, int] = {}
@@ -136,7 +137,8 @@ class Watcher:
             is_busy = cpu - self.last_cpu >= BUSY * elapsed
             self.watch_leader(now, is_busy)
             self.watch_saturation()
-            self.learn(is_busy)
+            # Woken late, it had to queue for a processor or the GIL, and so had the calls that were measured.
+            self.learn(is_busy or LATE * TICK_S <= elapsed < REST_S / 2)
             self.last_tick, self.last_cpu = now, cpu
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
@@ -160,24 +162,30 @@ class Watcher:
         else:
             self.active_until = now + ACTIVE_S
             calls = leader.words[leader.calls]
-            running = running_ns(leader.native_id)
-            if leader is not self.last_leader or calls != self.last_calls:
-                self.last_calls, self.last_running = calls, running
-            else:
-                # It may also be queueing for a processor that other processes use: then it does not block either.
-                is_busy = is_busy or running - self.last_running >= RUNNING * (now - self.last_tick) * 1e9
-                if is_busy and self.count_computing() >= MOST_COMPUTING:
-                    self.last_running = running
-                    return
-                crew.promote(leader, Why.WATCHED)
-                if is_busy:
-                    self.computing[leader] = calls
-                else:
-                    worker.estimate.on_watched(self.total()[0])
-                if leader.words[leader.state] != _SERVING:
-                    worker.wakeup.wake()  # its call had just ended, and it polls beside the new leader
+            times = times_of(leader.native_id)
+            goes_on = leader is self.last_leader and calls == self.last_calls
+            if goes_on and self.promote_for(leader, times, now, is_busy):
                 leader = None
+            self.last_calls, self.last_times = calls, times
         self.last_leader = leader
+
+    def promote_for(self, leader: Member, times: Times | None, now: float, is_busy: bool) -> bool:
+        """The leader is in one call for a whole tick.  True: it does not lead any more."""
+        worker = self.worker
+        elapsed_ns = (now - self.last_tick) * 1e9
+        verdict = judge(self.last_times, times, is_runnable(leader.native_id), elapsed_ns, is_busy)
+        if verdict is Verdict.QUEUES:
+            return False
+        if verdict is Verdict.COMPUTES:
+            if self.count_computing() >= MOST_COMPUTING:
+                return False
+            self.computing[leader] = self.last_calls
+        worker.crew.promote(leader, Why.WATCHED)
+        if verdict is Verdict.BLOCKS:
+            worker.estimate.on_watched(self.total()[0])
+        if leader.words[leader.state] != _SERVING:
+            worker.wakeup.wake()  # its call had just ended, and it polls beside the new leader
+        return True
 
     def count_computing(self) -> int:
         """How many are still in the call in which they lost the lead because it computes."""

@@ -1,0 +1,176 @@
+"""The hands of the supervisor: what the roster decides, done.  Called by loop.py only, on its one thread.
+
+Nothing here waits, but for the fork itself, and no failure here ends anything: a process that cannot be made is an
+event like others, a signal to one that is gone is nothing, a log line that nobody takes is dropped (host/output.py).
+"""
+
+import os
+import select
+import signal
+import socket
+from dataclasses import dataclass
+
+from paceline.host import processes
+from paceline.host.listeners import Listener, close_listener
+from paceline.host.passing import NotAConnection
+from paceline.scoreboard.board import Board
+from paceline.scoreboard.fields import THREAD
+from paceline.settings import Settings
+from paceline.supervisor import child
+from paceline.supervisor.seats import Seat
+from paceline.supervisor.sentences import crew_text
+from paceline.supervisor.size import Size
+from paceline.supervisor.system import Says, System
+from paceline.supervisor.vocabulary import (
+    Abort,
+    Announce,
+    Command,
+    End,
+    Event,
+    Forked,
+    ForkFailed,
+    Kill,
+    Say,
+    SeatEmptied,
+    Spawn,
+    StopListening,
+    Tell,
+    Vacate,
+)
+from paceline.worker.messages import Drain
+from paceline.worker.plan import Plan
+
+
+@dataclass(slots=True)
+class Hands:
+    """Everything the supervisor holds.  The descriptors belong to whoever made this, but for the workers' own."""
+
+    settings: Settings
+    target: object
+    """What is served: a text, or the handler itself."""
+    system: System
+    log: Says
+    size: Size
+    signal_fds: tuple[int, int]
+    listeners: list[Listener]
+    board: Board
+    seats: list[Seat]
+    ready: tuple[Seat, ...] = ()
+    """Where a ready worker sits; set by the loop."""
+    exit_code: int | None = None
+    """It is over."""
+
+    def carry_out(self, command: Command) -> Event | None:
+        """Do it; returns the answer, if it has one."""
+        match command:
+            case Spawn():
+                return self.spawn(command)
+            case Tell(number, message):
+                seat = self.seats[number]
+                if not seat.tell(message) and isinstance(message, Drain):
+                    self.tell_by_signal(seat)
+            case Abort(number):
+                processes.send_signal(self.seats[number].pidfd, signal.SIGABRT)
+            case Kill(number):
+                processes.send_signal(self.seats[number].pidfd, signal.SIGKILL)
+            case Vacate(number):
+                return SeatEmptied(number) if self.move_inbox(self.seats[number]) else None
+            case Say(event, fields):
+                self.log.say(event, **fields)
+            case Announce():
+                self.announce()
+            case StopListening():
+                self.stop_listening()
+            case End(code):
+                self.exit_code = code
+        return None
+
+    def spawn(self, command: Spawn) -> Forked | ForkFailed:
+        """Make a worker in the seat."""
+        seat = self.seats[command.seat]
+        try:
+            with seat.open_control() as theirs:
+                pid = child.start(self.plan_of(command, seat, theirs), self.system.main, self.system.fork)
+            try:
+                seat.sit(pid, processes.open_pidfd(pid))
+            except OSError:
+                os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
+                processes.reap_soon(pid)
+                raise
+        except OSError as error:
+            seat.leave()
+            return ForkFailed(seat.number, error.strerror or str(error))
+        return Forked(seat.number, pid)
+
+    def plan_of(self, command: Spawn, seat: Seat, control: socket.socket) -> Plan:
+        """What the worker in this seat is given; `control` is its end of the channel."""
+        private = {fd for other in self.seats for fd in other.private_fds()} | set(self.signal_fds)
+        return Plan(
+            settings=self.settings,
+            target=self.target,
+            listeners=tuple(self.listeners),
+            inboxes=tuple(other.inbox for other in self.seats),
+            board=self.board,
+            control=control,
+            fault_fd=seat.fault_fd,
+            seat=seat.number,
+            slot=command.slot,
+            generation=command.generation,
+            supervisor_pid=os.getpid(),
+            close_fds=tuple(private - {seat.fault_fd}),
+        )
+
+    def tell_by_signal(self, seat: Seat) -> None:
+        """It is to drain and has closed its channel, as user code may that closes everything: TERM means drain, too."""
+        processes.send_signal(seat.pidfd, signal.SIGTERM)
+
+    def move_inbox(self, seat: Seat) -> bool:
+        """Pass on what waits in the inbox of the dead, to those who are ready.  True: nothing is left there."""
+        while True:
+            try:
+                emptied = seat.move_inbox(self.ready)
+            except NotAConnection as error:
+                self.log.say("supervisor-bug", where="an inbox", error=str(error))
+            else:
+                seat.is_stuck = not emptied and bool(self.ready)
+                return emptied
+
+    def announce(self) -> None:
+        """Say where the server listens: the one line that a person waits for."""
+        addresses = ", ".join(listener.text for listener in self.listeners)
+        crew = crew_text(self.size.workers, self.settings.threads)
+        self.log.say("listening", addresses=addresses, crew=crew, pid=os.getpid())
+        if self.size.exceeds_cores:
+            cores = {"cores": self.size.cores, "why": self.size.why_cores}
+            self.log.say("more-workers-than-cores", workers=self.size.workers, **cores)
+
+    def stop_listening(self) -> None:
+        """Close the listeners, and remove the files of Unix sockets."""
+        while self.listeners:
+            close_listener(self.listeners.pop())
+
+    def find_waiting(self) -> tuple[int, ...]:
+        """The listeners in whose accept queue connections wait: readable means just that, for Unix sockets too."""
+        poll = select.poll()
+        for listener in self.listeners:
+            poll.register(listener.fileno(), select.POLLIN)
+        readable = {fd for fd, _ in poll.poll(0)}
+        return tuple(listener.index for listener in self.listeners if listener.fileno() in readable)
+
+    def count_calls(self) -> int:
+        """Calls that were begun, by all workers there ever were."""
+        words, layout, calls = self.board.words, self.board.layout, THREAD["calls"]
+        rows = (layout.thread_index(seat, thread) for seat in range(layout.seats) for thread in range(layout.threads))
+        return sum(words[row + calls] for row in rows)
+
+    def bury_all(self, patience_ms: int) -> None:
+        """At an end that was not planned: kill and reap whoever is there, and leave behind who is not gone in time."""
+        left = [seat for seat in self.seats if seat.is_taken]
+        for seat in left:
+            processes.send_signal(seat.pidfd, signal.SIGKILL)
+        for seat in left:
+            poll = select.poll()
+            poll.register(seat.pidfd, select.POLLIN)
+            poll.poll(patience_ms)
+            processes.reap(seat.pid)
+            seat.leave()

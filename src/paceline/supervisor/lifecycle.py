@@ -1,0 +1,98 @@
+"""The states of a worker, as the supervisor knows them.  Pure: one table; what is not in it cannot happen.
+
+    FORKING    Spawn was given, its answer is awaited
+    BOOTING    there is a process; it imports the user's code and starts
+    READY      it serves
+    DRAINING   it was told to take nothing new, and to leave
+    LEAVING    it has said its last word: that it could not start, or that it is done
+    ABORTING   it was sent SIGABRT, so that it shows where it is stuck
+    KILLED     it was sent SIGKILL
+
+A worker ends when it is reaped, in whatever state: that is no transition, its record is gone.  What leads from state to
+state is a message, or a command that was given.  What has no row changes nothing: a worker runs the user's code, which
+may say anything at any time.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from paceline.supervisor.vocabulary import Abort, Forked, Kill
+from paceline.worker.messages import Drain, Failed, Leaving, Ready
+
+RESPAWN_S = 0.05
+"""Two processes of a slot are made at least so far apart."""
+
+
+class State(Enum):
+    FORKING = auto()
+    BOOTING = auto()
+    READY = auto()
+    DRAINING = auto()
+    LEAVING = auto()
+    ABORTING = auto()
+    KILLED = auto()
+
+
+S = State
+
+TABLE: dict[tuple[State, type], State] = {
+    (S.FORKING, Forked): S.BOOTING,
+    (S.BOOTING, Ready): S.READY,
+    (S.BOOTING, Failed): S.LEAVING,
+    (S.BOOTING, Leaving): S.LEAVING,
+    (S.READY, Leaving): S.LEAVING,
+    (S.DRAINING, Leaving): S.LEAVING,
+    (S.READY, Drain): S.DRAINING,
+    (S.DRAINING, Drain): S.DRAINING,
+    (S.BOOTING, Kill): S.KILLED,
+    (S.READY, Kill): S.KILLED,
+    (S.DRAINING, Kill): S.KILLED,
+    (S.LEAVING, Kill): S.KILLED,
+    (S.BOOTING, Abort): S.ABORTING,
+    (S.READY, Abort): S.ABORTING,
+    (S.DRAINING, Abort): S.ABORTING,
+    (S.LEAVING, Abort): S.ABORTING,
+    (S.ABORTING, Kill): S.KILLED,
+}
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process in a seat."""
+
+    slot: int
+    seat: int
+    state: State = State.FORKING
+    pid: int = 0
+    forked_at: float = 0.0
+    ready_at: float | None = None
+    kill_at: float | None = None
+    """When it is killed unless something happens before."""
+    failed: Failed | None = None
+    left: Leaving | None = None
+    killed_because: str = ""
+    beat: int = 0
+    beat_at: float = 0.0
+    """When the beat was last seen to change."""
+
+    def advance(self, cause: type) -> bool:
+        """Move along the table; False: there is no such way, and nothing changes."""
+        state = TABLE.get((self.state, cause))
+        if state is None:
+            return False
+        self.state = state
+        return True
+
+
+@dataclass(slots=True)
+class Slot:
+    """A worker that should exist."""
+
+    number: int
+    seat: int | None = None
+    not_before: float = 0.0
+    forked_at: float = -RESPAWN_S
+    failures: int = 0
+    """Boots in a row that failed."""
+    refusals: int = 0
+    """Forks in a row that failed."""

@@ -1,0 +1,29 @@
+"""A clock that stands still while the whole machine does.  Pure.
+
+A laptop that slept, a virtual machine that was paused, a container that was frozen: the monotonic clock may go on
+meanwhile, and then every deadline seems to have passed at once.  Whoever waits with an end, and wakes long after it,
+has not run in between, and neither has anybody else of the family: that time does not count.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LATE_S = 1.0
+"""Less than this is the ordinary lateness of a busy machine."""
+
+
+@dataclass(slots=True)
+class Steady:
+    """`now` is the clock less the time that did not count."""
+
+    clock: Callable[[], float]
+    gap_s: float = 0.0
+
+    def now(self) -> float:
+        return self.clock() - self.gap_s
+
+    def on_woken(self, until: float) -> None:
+        """A wait is over that was to end at `until` at the latest, in this clock's time."""
+        late = self.now() - until
+        if late > LATE_S:
+            self.gap_s += late

@@ -1,0 +1,65 @@
+"""`--check` with stub workers (stage.py): it says what would be served, or why not, and leaves nothing behind."""
+
+import signal
+
+import pytest
+
+from supervisor.stage import Stage
+
+
+def run(main: str, **options: object) -> tuple[int, str, str]:
+    """(exit code, standard output but for our own notes, standard error)."""
+    with Stage(main=main, check=True, **options) as stage:
+        output, errors = stage.process.communicate(timeout=10)
+        lines = [line for line in output.decode().splitlines() if not line.startswith("{")]
+        assert '"children": "none"' in output.decode()
+        return stage.process.returncode, "\n".join(lines), errors.decode()
+
+
+def test_a_target_that_can_be_served() -> None:
+    assert run("checked") == (0, "ok: stub is a message handler, framing lines", "")
+
+
+def test_a_target_that_cannot() -> None:
+    code, output, errors = run("fails")
+    assert (code, output) == (3, "")
+    assert errors.startswith("paceline: no module named 'hallo'\nTraceback (most recent call last):\n")
+    assert errors.endswith("ImportError: hallo\n")
+
+
+@pytest.mark.parametrize(
+    ("main", "said"),
+    [
+        ("crashes", "was killed by SIGSEGV"),
+        ("returns", "exited with code 9"),
+        ("crashes_checked", "exited with code 5"),
+    ],
+)
+def test_a_process_that_dies_of_it(main: str, said: str) -> None:
+    code, output, errors = run(main)
+    assert (code, output) == (3, "")
+    assert errors.startswith(f"paceline: the process that loaded it {said}")
+
+
+@pytest.mark.parametrize("main", ["hangs", "hangs_beyond_abort"])
+def test_an_import_that_hangs_shows_where(main: str) -> None:
+    code, output, errors = run(main, boot_timeout=0.2)
+    assert (code, output) == (3, "")
+    assert errors.startswith("paceline: it is not ready after 0.2 s (--boot-timeout)\n")
+    assert ("in hangs" in errors) == (main == "hangs")
+
+
+def test_a_process_that_cannot_be_made() -> None:
+    with Stage(main="checked", check=True, refusals=1) as stage:
+        assert stage.wait_ended() == 3
+        (refused,) = stage.all_said("refused")
+        assert refused["text"].startswith("no process can be made to load the target in: Resource temporarily")
+
+
+def test_an_interrupt_leaves_nobody_behind() -> None:
+    with Stage(main="hangs", check=True) as stage:
+        stage.wait_for("hangs")
+        stage.send(signal.SIGINT)
+        assert stage.wait_ended() == 1
+        assert stage.all_said("escaped")[0]["kind"] == "KeyboardInterrupt"
+        assert stage.all_said("ended")[0]["children"] == "none"

@@ -1,0 +1,37 @@
+"""How many workers and seats, by example."""
+
+import pytest
+
+from paceline.errors import SettingError
+from paceline.settings import Settings
+from paceline.supervisor.size import size_of
+
+
+@pytest.mark.parametrize(
+    ("workers", "most", "cores", "expected"),
+    [
+        (None, None, 2, (2, 18)),
+        (None, None, 1, (1, 18)),
+        (None, None, 64, (64, 514)),
+        (None, 8, 64, (8, 18)),
+        (None, 8, 4, (4, 18)),
+        (3, None, 2, (3, 26)),
+        (1, 1, 2, (1, 4)),
+        (8, 8, 2, (8, 18)),
+    ],
+)
+def test_numbers(workers: int | None, most: int | None, cores: int, expected: tuple[int, int]) -> None:
+    size = size_of(Settings(workers=workers, max_workers=most), cores, "the machine has so many")
+    assert (size.workers, size.seats) == expected
+
+
+def test_beyond_the_cores() -> None:
+    assert size_of(Settings(workers=3), 2, "").exceeds_cores
+    assert not size_of(Settings(workers=2), 2, "").exceeds_cores
+
+
+def test_more_workers_than_there_may_be() -> None:
+    with pytest.raises(
+        SettingError, match="--workers 9 is more than --max-workers 8; raise --max-workers to at least 9"
+    ):
+        size_of(Settings(workers=9, max_workers=8), 2, "")
