@@ -90,6 +90,15 @@ def test_what_was_said_before_the_end_is_heard(seats: list[Seat], worker: socket
     assert seats[0].hear() == []
 
 
+def test_the_last_word_of_one_who_did_not_listen_is_heard(seats: list[Seat], worker: socket.socket) -> None:
+    """It was told something, did not read it, said its last word and ended: the kernel reports a reset before the word."""
+    assert seats[0].tell(Drain(5.0))
+    worker.send(encode(Leaving(0)))
+    worker.close()
+    assert seats[0].hear() == [Leaving(0)]
+    assert seats[0].is_deaf
+
+
 def test_one_who_talks_all_the_time_does_not_keep_the_others_from_being_heard(
     seats: list[Seat], worker: socket.socket
 ) -> None:

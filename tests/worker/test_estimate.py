@@ -14,6 +14,9 @@ from paceline.worker.estimate import (
     RARE,
     WINDOW_CALLS,
     Estimate,
+    Times,
+    Verdict,
+    judge,
 )
 
 US, MS = 1_000, 1_000_000
@@ -223,6 +226,61 @@ def test_a_batch_has_at_least_one_call_and_at_most_256(samples: Samples, calls: 
     estimate = fed(samples)
     estimate.on_traffic(calls, bytes_out)
     assert 1 <= estimate.most_calls <= BATCH_CALLS
+
+
+# Why a call goes on
+
+TICK_NS = 5 * MS
+
+
+def judged(ran_us: int, waited_us: int, slices: int, *, runnable: bool = False, busy: bool = False) -> Verdict:
+    before: Times = (7 * MS, 8 * MS, 9)
+    after: Times = (7 * MS + ran_us * US, 8 * MS + waited_us * US, 9 + slices)
+    return judge(before, after, runnable, TICK_NS, busy)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("runnable", [False, True])
+@pytest.mark.parametrize(
+    ("ran_us", "waited_us", "slices"), [(5000, 0, 1), (2500, 0, 3), (2500, 2500, 40)], ids=["all", "half", "in turns"]
+)
+def test_who_runs_half_a_tick_computes(ran_us: int, waited_us: int, slices: int, runnable: bool, busy: bool) -> None:
+    assert judged(ran_us, waited_us, slices, runnable=runnable, busy=busy) is Verdict.COMPUTES
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_who_could_run_and_does_not_queues(busy: bool) -> None:
+    assert judged(0, 0, 0, runnable=True, busy=busy) is Verdict.QUEUES
+    assert judged(2000, 3000, 5, runnable=True, busy=busy) is Verdict.QUEUES
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_who_slept_all_the_time_blocks(busy: bool) -> None:
+    """Even beside a neighbour that computes."""
+    assert judged(0, 0, 0, busy=busy) is Verdict.BLOCKS
+    assert judged(100, 50, 1, busy=busy) is Verdict.BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("ran_us", "waited_us", "busy", "verdict"),
+    [
+        (200, 100, False, Verdict.BLOCKS),  # many short waits
+        (200, 100, True, Verdict.QUEUES),  # for the GIL, which somebody else has
+        (200, 2300, False, Verdict.QUEUES),  # for a processor
+        (200, 2200, False, Verdict.BLOCKS),
+    ],
+)
+def test_who_woke_again_and_again(ran_us: int, waited_us: int, busy: bool, verdict: Verdict) -> None:
+    assert judged(ran_us, waited_us, 5, busy=busy) is verdict
+
+
+@pytest.mark.parametrize("runnable", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(None, None), (None, (1, 1, 1)), ((1, 1, 1), None)])
+def test_where_the_kernel_does_not_tell_only_the_process_is_known(
+    before: Times | None, after: Times | None, runnable: bool
+) -> None:
+    assert judge(before, after, runnable, TICK_NS, busy=False) is Verdict.BLOCKS
+    assert judge(before, after, runnable, TICK_NS, busy=True) is Verdict.COMPUTES
 
 
 def test_the_first_batches_are_short() -> None:

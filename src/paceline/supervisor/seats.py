@@ -112,6 +112,8 @@ class Seat:
                 datagram = self.control.recv(MOST_BYTES)
             except BlockingIOError:
                 break
+            except ConnectionResetError:
+                continue  # it ended without having read all that we said; what it said itself comes after this error
             except OSError:
                 datagram = b""
             if not datagram:

@@ -83,6 +83,7 @@ class Watcher:
         self.last_calls = 0
         self.last_times: Times | None = None
         self.last_leads = 0
+        self.was_saturated = False
         self.last_total = self.total()
         self.computing: dict[Member, int] = {}
         """Who lost the lead because of a long call while the process computed, and the number of that call."""
@@ -200,7 +201,8 @@ class Watcher:
         """Nobody has led for a whole tick: new connections belong to the siblings until somebody is back."""
         worker = self.worker
         roles = worker.crew.roles
-        if roles.leader is None and roles.leads == self.last_leads and roles.is_saturated:
+        is_saturated = roles.is_saturated
+        if is_saturated and self.was_saturated and roles.leads == self.last_leads:
             if Shut.SATURATED not in worker.gate.reasons:
                 worker.gate.shut(Shut.SATURATED)
                 if roles.leader is not None:
@@ -211,7 +213,7 @@ class Watcher:
                     self.say_saturated()
         elif worker.words[worker.row + WORKER["saturated"]]:
             worker.gauge("saturated", 0)
-        self.last_leads = roles.leads
+        self.was_saturated, self.last_leads = is_saturated, roles.leads
 
     def say_saturated(self) -> None:
         waiting = self.waiting()
