@@ -58,7 +58,7 @@ ROOMS: Mapping[str, Room] = {
     "worker": Room(
         3,
         pure="roles lifecycle deadlines estimate messages balance",
-        acts="accepting assembly calls connection crew gate handover held loop nearby plan process serving "
+        acts="accepting assembly calls connection crew ending gate handover held loop nearby plan process serving "
         "tables target watcher worker",
     ),
     "supervisor": Room(

@@ -146,12 +146,14 @@ class Drained:
 class Bed:
     """The worker under test."""
 
-    def __init__(self, parts: Parts, plan: Plan, log: RecordingLog, supervisor: socket.socket) -> None:
+    def __init__(self, parts: Parts, plan: Plan, log: RecordingLog, supervisor: socket.socket, signal_fd: int) -> None:
         self.parts = parts
         self.plan = plan
         self.log = log
         self.supervisor = supervisor
         """The other end of the control channel."""
+        self.signal_fd = signal_fd
+        """Where Python would write the numbers of signals."""
         self.worker = parts.worker
         # The timer that ends a process whose GIL is held is the test runner's own here.
         parts.watcher.rearm_dead_man = lambda: None  # type: ignore[method-assign]
@@ -322,7 +324,7 @@ def bed(
     found = examine(handler, "handler", as_)
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)
     parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair"))
-    made = Bed(parts, plan, log, far_end)
+    made = Bed(parts, plan, log, far_end, signal_write)
     try:
         if run:
             assert parts.start()

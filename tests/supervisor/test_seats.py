@@ -91,7 +91,7 @@ def test_what_was_said_before_the_end_is_heard(seats: list[Seat], worker: socket
 
 
 def test_the_last_word_of_one_who_did_not_listen_is_heard(seats: list[Seat], worker: socket.socket) -> None:
-    """It was told something, did not read it, said its last word and ended: the kernel reports a reset before the word."""
+    """It was told something, did not read it, and ended: the kernel reports a reset before its last word."""
     assert seats[0].tell(Drain(5.0))
     worker.send(encode(Leaving(0)))
     worker.close()

@@ -73,12 +73,12 @@ def test_it_ticks_while_the_worker_is_active_and_sleeps_long_when_it_is_not() ->
     with bed(Slow(), framing="line") as worker:
         watcher = worker.parts.watcher
         wait_polling(worker)
-        worker.look(0)
-        assert watcher.pace(watcher.active_until - 0.001) == TICK_S
+        watcher.active_until, watcher.next_rest = 100.0, 200.5
+        assert watcher.pace(99.9) == TICK_S
         assert not worker.worker.watch_asleep
-        asleep = watcher.pace(watcher.next_rest - REST_S / 2 if watcher.next_rest > later(worker) else later(worker))
-        assert TICK_S < asleep <= REST_S or watcher.next_rest <= later(worker)
+        assert watcher.pace(200.0) == 0.5
         assert worker.worker.watch_asleep
+        assert watcher.pace(300.0) == 0.0, "it has overslept"
 
 
 def test_a_call_makes_it_active() -> None:

@@ -36,7 +36,7 @@ class Poller:
         self._epoll.register(fd, _CONNECTION)
 
     def want_output(self, fd: int, wanted: bool) -> None:
-        """Report room to write, too, or no longer; either way readiness is checked anew (EPOLL_CTL_MOD, epoll_ctl(2))."""
+        """Report room to write, too, or no longer; readiness is checked anew either way (EPOLL_CTL_MOD)."""
         self._epoll.modify(fd, _CONNECTION | OUT if wanted else _CONNECTION)
 
     def add_listener(self, fd: int) -> None:

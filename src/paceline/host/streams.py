@@ -71,11 +71,13 @@ def abort(fd: int) -> None:
     """Reset the connection and give the descriptor back: what was sent and is not yet delivered is lost.  Never raises.
 
     For a peer that does not read: after an ordinary close the kernel would keep what it does not take for minutes.
+    While a process that a handler started holds a copy there is no reset: the peer sees the end as after `close`.
     """
     try:
         stream = _as_socket(fd)
         try:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            stream.shutdown(socket.SHUT_RDWR)  # only the close of the last copy resets (tcp(7), SO_LINGER)
         finally:
             stream.close()
     except OSError:  # the peer was quicker

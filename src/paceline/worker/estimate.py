@@ -35,7 +35,7 @@ RUNNING = 0.5
 
 
 Times = tuple[int, int, int]
-"""What a thread got of the processors so far (host/scheduling.py): nanoseconds it ran, nanoseconds it queued, slices."""
+"""What a thread got of the processors so far (host/scheduling.py): ns that it ran, ns that it queued, slices."""
 
 
 class Verdict(Enum):

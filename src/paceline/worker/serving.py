@@ -17,34 +17,30 @@ its unsent bytes are gone: data and end-of-file may have arrived as one edge.
 **A deadline is judged last**, after a look at what has arrived and at the room there is: while all threads were in
 calls nobody looked, and that is not the peer's fault.
 
-Whatever else raises in here is a bug of ours: it is logged and costs this one connection, not the thread.
+**In a drain** each connection is read once more, and is closed when that is answered.  Once: a peer that never stops
+sending must not hold the drain up.
+
+How a connection ends is in ending.py.  Whatever raises in here is a bug of ours: it is logged and costs this one
+connection, not the thread.
 """
 
-import contextlib
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from paceline.errors import PeerError
 from paceline.host import streams
 from paceline.host.poller import IN, Waiter
 from paceline.host.streams import RECEIVE_BYTES
-from paceline.scoreboard.fields import WORKER
-from paceline.wire import BadReply, Broken, Raw, truncated
-from paceline.worker import deadlines
+from paceline.wire import BadReply, Broken, Raw
 from paceline.worker.calls import Calls
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
+from paceline.worker.ending import Ending
 from paceline.worker.estimate import BATCH_BYTES
-from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.tables import EXPIRED
 from paceline.worker.worker import Worker
-
-LINGER_BYTES = 64 * 1024
-"""How much a peer may still send after our end-of-file until we hang up on it."""
 
 TURN_BYTES = BATCH_BYTES
 """After so many bytes received and sent, a turn is over."""
@@ -74,16 +70,9 @@ class Serving:
         # it alone the place of the cut matters.
         self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
         self.tables = worker.tables
-        settings = worker.settings
-        self.limits = deadlines.Limits(
-            first_byte_s=settings.first_byte_timeout,
-            message_s=settings.message_timeout,
-            min_rate=settings.min_rate,
-            write_s=settings.write_timeout,
-            idle_s=settings.idle_timeout,
-        )
-        self.looked_at = 0.0
-        """When the watcher last looked at the deadlines; written by the watcher."""
+        self.ending = Ending(worker, self.calls)
+        self.read_in_drain: set[int] = set()
+        """The descriptors that were read since the drain began."""
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
         """A polled event, or an entry of `ready`, of a connection that is owned now."""
@@ -104,7 +93,7 @@ class Serving:
         if isinstance(error, BlockingIOError):
             self.work(c, Reading.NOT, me)
         else:
-            self.lose(c, me)
+            self.ending.lose(c, me)
 
     def on_end_of_file(self, c: Connection, me: Member) -> None:
         c.phase = after(c.phase, Event.END_OF_FILE)
@@ -144,21 +133,23 @@ class Serving:
         try:
             self._work(c, reading, me, 0 if replies is None else self.put(c, replies, me), is_due)
         except BaseException as error:  # noqa: BLE001 - a bug of ours
-            self.on_bug(c, error, me)
+            self.ending.on_bug(c, error, me)
 
     def _work(self, c: Connection, reading: Reading, me: Member, moved: int, is_due: bool) -> None:
         """`moved`: how many bytes were received or sent so far in this turn."""
         worker = self.worker
         calls = self.calls
         budget = worker.estimate.most_calls
+        if worker.draining:
+            reading = self.further(c)
         while True:
             if c.out is not None:
                 if not self.flush(c, me):
-                    if is_due and self.is_expired(c):
-                        return self.expire(c, me)
+                    if is_due and self.ending.is_expired(c):
+                        return self.ending.expire(c, me)
                     if not self.park(c):
                         return None
-                reading = Reading.DRY
+                reading = self.further(c)
             elif (budget <= 0 or moved >= TURN_BYTES) and (reading or has_work(c)):
                 return self.requeue(c, me)
             elif c.source is not None:
@@ -173,7 +164,7 @@ class Serving:
                 self.cut_next(c, me)
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
-                    self.break_off(c, c.rest.error)
+                    self.ending.break_off(c, c.rest.error)
                 elif worker.holds and (worker.holds_at_once or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
                 elif reading and not worker.holds:
@@ -181,27 +172,22 @@ class Serving:
                     moved += 0 if c.uncut is None else len(c.uncut)
                 elif worker.draining:
                     calls.end(c, "drain")
-                elif is_due and self.is_expired(c):
-                    self.expire(c, me)
+                elif is_due and self.ending.is_expired(c):
+                    self.ending.expire(c, me)
                 elif self.park(c):
-                    reading = Reading.DRY
+                    reading = self.further(c)
                 else:
                     return None
-            elif c.phase is State.LINGERING:
-                if not self.drop_input(c) or (is_due and self.is_expired(c)):
-                    return self.close(c, me)
-                if not self.park(c):
-                    return None
-            elif c.phase is State.CLOSING:
-                self.end_output(c)
             elif c.phase is State.FRESH:
                 self.put(c, calls.greet(c, me), me)
-            elif c.phase is State.ENDING:
-                if c.rest is not None:
-                    self.log_truncated(c)
-                return self.close(c, me)
-            else:
+            elif not self.ending.go_on(c, me, is_due) and not self.park(c):
                 return None
+
+    def further(self, c: Connection) -> Reading:
+        """How far to read when something may have come that makes no event of its own."""
+        if not self.worker.draining:
+            return Reading.DRY
+        return Reading.NOT if c.fd in self.read_in_drain else Reading.ONCE
 
     def put(self, c: Connection, replies: list[bytes], me: Member) -> int:
         """Put replies on the wire, as far as they go now; the rest waits in `c.out`.  How many bytes they are."""
@@ -243,7 +229,7 @@ class Serving:
             c.out = out
             return False
         except OSError:
-            self.lose(c, me)
+            self.ending.lose(c, me)
             return False
         c.out = None
         if c.armed:
@@ -258,7 +244,7 @@ class Serving:
         except BlockingIOError:
             return Reading.NOT
         except OSError:
-            self.lose(c, me)
+            self.ending.lose(c, me)
             return Reading.NOT
         if not received:
             c.phase = after(c.phase, Event.END_OF_FILE)
@@ -266,6 +252,8 @@ class Serving:
         words = me.words
         words[me.bytes_in] += len(received)
         c.uncut = memoryview(received)
+        if self.worker.draining:
+            self.read_in_drain.add(c.fd)
         return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
 
     def cut_next(self, c: Connection, me: Member) -> None:
@@ -294,7 +282,7 @@ class Serving:
             c.polled = False
         if not self.calls.hold(c, me):
             c.phase = after(c.phase, Event.LOST)
-            self.forget(c)
+            self.ending.forget(c)
 
     def park(self, c: Connection) -> bool:
         """Give it up until something happens.  True: something has, and it is owned again."""
@@ -321,90 +309,6 @@ class Serving:
         self.tables.requeue(c)
         if self.worker.crew.roles.leader is not me:
             self.worker.wakeup.wake()
-
-    def end_output(self, c: Connection) -> None:
-        """Everything is sent: say so, and let the peer finish; its input must not turn the last reply into a reset."""
-        streams.end_output(c.fd)
-        c.phase = after(c.phase, Event.SENT)
-        c.received = 0
-        c.rest = None
-
-    def drop_input(self, c: Connection) -> bool:
-        """Read and drop.  False: the peer ended the connection, or sent more than we are willing to drop."""
-        dropped, is_over = streams.drop_input(c.fd, LINGER_BYTES - c.received)
-        c.received += dropped
-        return not is_over and c.received < LINGER_BYTES
-
-    def break_off(self, c: Connection, error: PeerError) -> None:
-        """The peer broke the framing or a limit; the messages before were answered."""
-        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(error))
-        self.calls.end(c, "broken")
-
-    def log_truncated(self, c: Connection) -> None:
-        c.reason = c.reason or "broken"
-        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(truncated(c.rest)))
-
-    def is_expired(self, c: Connection) -> bool:
-        """Is the deadline still passed that the watcher saw passing?"""
-        watch = c.watch
-        if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
-            return False
-        due = deadlines.due_at(watch, c.received, self.limits)
-        return due is not None and due <= self.looked_at
-
-    def expire(self, c: Connection, me: Member) -> None:
-        """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
-        watch = c.watch
-        assert watch is not None
-        self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
-        c.reason = "timeout"
-        if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
-            self.calls.end(c, "timeout")
-        else:
-            self.close(c, me)
-
-    def lose(self, c: Connection, me: Member) -> None:
-        """The connection was reset, or cannot be written to any more."""
-        self.worker.log.say("peer-reset", peer=c.peer)
-        c.reason = c.reason or "peer"
-        self.close(c, me)
-
-    def close(self, c: Connection, me: Member) -> None:
-        """Owned, and over: its descriptor goes."""
-        c.out = c.queue = c.uncut = None
-        self.calls.farewell(c, me)
-        if not c.is_closed:
-            c.phase = after(c.phase, Event.LOST)
-        fd = c.fd
-        if c.polled:
-            # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
-            self.worker.poller.remove(fd)
-        self.forget(c)
-        if c.reason == "timeout":
-            streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
-        else:
-            streams.close(fd)
-
-    def on_bug(self, c: Connection, error: BaseException, me: Member) -> None:
-        """Something of ours raised while `c` was served: log it, and give the connection up."""
-        self.calls.end_if_forked()
-        detail = "".join(traceback.format_exception(error))
-        self.worker.log.say("bug", where="serving", error=repr(error), detail=detail)
-        if not c.is_closed and self.tables.parked.get(c.fd) is not c:
-            c.reason = "error"
-            with contextlib.suppress(BaseException):  # what cannot even be closed is left to the end of the process
-                self.close(c, me)
-
-    def forget(self, c: Connection) -> None:
-        """Take it off the books, before its descriptor is closed."""
-        worker = self.worker
-        self.tables.forget(c.fd)
-        worker.count("closed")
-        worker.count(f"closed_{c.reason or 'peer'}")
-        left = len(self.tables.open)
-        worker.words[worker.row + WORKER["connections"]] = left
-        if Shut.FULL in worker.gate.reasons and left < worker.most_connections:
-            worker.gate.open(Shut.FULL)
 
 
 def has_work(c: Connection) -> bool:

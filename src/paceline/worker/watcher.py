@@ -278,7 +278,7 @@ class Watcher:
         """
         worker = self.worker
         tables = worker.tables
-        self.serving.looked_at = now
+        self.serving.ending.looked_at = now
         found: list[tuple[int, int]] = []
         for fd, c in tables.timed.copy().items():  # one step; an iteration could meet a change
             owes = c.owes
@@ -289,7 +289,7 @@ class Watcher:
                 c.watch = None
             else:
                 c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
-                due = deadlines.due_at(c.watch, c.received, self.serving.limits)
+                due = deadlines.due_at(c.watch, c.received, self.serving.ending.limits)
                 if due is not None and due <= now:
                     found.append((fd, EXPIRED))
         if found:
