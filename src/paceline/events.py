@@ -30,7 +30,8 @@ class Kind:
     level: Level
     sentence: str
     every_s: float = 0.0
-    """Said at most once in this time by one process (0: always); what was held back is counted in the next one."""
+    """Said at most `burst` times within this time by one process (0: always); what was held back is counted in the next."""
+    burst: int = 1
 
 
 D, I, W, E = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR  # noqa: E741 - a table reads best with one letter
@@ -63,12 +64,12 @@ _ROWS = (
     Kind("draining", D, "draining: {connections} connections open, {calls} calls running"),
     Kind("drained", D, "drained"),
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
-    Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched"),
-    Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched"),
-    Kind("reply-refused", E, "the handler returned {got} for message {message} of {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed"),
-    Kind("hook-failed", E, "{hook} raised {error}{where}"),
-    Kind("peer-broke", I, "{peer} is disconnected after message {message}: {error}", 1.0),
-    Kind("peer-slow", I, "{peer} is disconnected: {why}", 1.0),
+    Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
+    Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
+    Kind("reply-refused", E, "the handler returned {got} for message {message} of {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed", 1.0, burst=20),
+    Kind("hook-failed", E, "{hook} raised {error}{where}", 1.0, burst=20),
+    Kind("peer-broke", I, "{peer} is disconnected after message {message}: {error}", 1.0, burst=20),
+    Kind("peer-slow", I, "{peer} is disconnected: {why}", 1.0, burst=20),
     Kind("peer-reset", D, "{peer} reset the connection"),
     Kind("saturated", W, "all {threads} threads are inside calls{waiting}; new connections go to other workers or wait; raise --threads if the calls wait for something, --workers if they compute", 10.0),
     Kind("thread-refused", W, "no further thread could be made ({error}); {threads} go on", 10.0),

@@ -133,20 +133,33 @@ def test_the_next_line_that_gets_through_says_how_many_were_lost() -> None:
     os.close(writer)
 
 
+def test_a_burst_is_said_whole_and_then_held_back(reading: Reading) -> None:
+    log = reading.log()
+    kind = TABLE["handler-failed"]
+    assert (kind.every_s, kind.burst) == (1.0, 20)
+    fields = {"error": "ValueError: no", "message": 1, "peer": "p"}
+    for _ in range(25):
+        log.say("handler-failed", **fields)
+    assert reading.text().count("ValueError") == 20
+    reading.now += 1.0
+    log.say("handler-failed", **fields)
+    assert "(5 more like this were not written)" in reading.text().splitlines()[-1]
+
+
 def test_what_was_held_back_is_still_told_when_its_line_is_lost() -> None:
     now = 0.0
     reader, writer = os.pipe()
     log = Log("worker 0", fd=writer, now=lambda: now)
-    fields = {"peer": "p", "message": 1, "error": "e"}
-    log.say("peer-broke", **fields)
-    log.say("peer-broke", **fields)
+    fields = {"error": "e", "seconds": 0.1}
+    log.say("accept-failed", **fields)
+    log.say("accept-failed", **fields)
     while not log.dropped:
         log.say("bug", where="x", error="y")
     now = 1.0
-    log.say("peer-broke", **fields)
+    log.say("accept-failed", **fields)
     now = 2.0
     os.read(reader, 1 << 20)
-    log.say("peer-broke", **fields)
+    log.say("accept-failed", **fields)
     text = os.read(reader, 1 << 20).decode()
     assert "(1 more like this were not written) (2 lines before" in text
     log.close()

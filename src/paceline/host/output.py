@@ -52,8 +52,8 @@ class Log:
         self.outlet = outlet or Outlet.open(fd)
         self._now = now
         self._wall_seconds = wall_seconds
-        self._limits: dict[str, tuple[float, int]] = {}  # guarded by outlet.lock
-        """By event: not before this time, and how many were held back since the last one."""
+        self._limits: dict[str, tuple[float, int, int]] = {}  # guarded by outlet.lock
+        """By event: until when its time goes, how many were said in it, and how many were held back since the last."""
         refused = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # https://no-color.org
         self._color = not refused and self.outlet.is_terminal
 
@@ -100,15 +100,17 @@ class Log:
         """How many were held back before this one, which may be said; None: it is held back too."""
         now = self._now()
         with self.outlet.lock:
-            not_before, held_back = self._limits.get(kind.name, (now, 0))
-            admitted = now >= not_before
-            self._limits[kind.name] = (now + kind.every_s, 0) if admitted else (not_before, held_back + 1)
+            until, said, held_back = self._limits.get(kind.name, (now, 0, 0))
+            if now >= until:
+                until, said = now + kind.every_s, 0
+            admitted = said < kind.burst
+            self._limits[kind.name] = (until, said + 1, 0) if admitted else (until, said, held_back + 1)
         return held_back if admitted else None
 
     def _hold_back(self, kind: Kind, count: int) -> None:
         with self.outlet.lock:
-            not_before, held_back = self._limits[kind.name]
-            self._limits[kind.name] = (not_before, held_back + count)
+            until, said, held_back = self._limits[kind.name]
+            self._limits[kind.name] = (until, said, held_back + count)
 
 
 def local_stamp(seconds: float) -> str:
