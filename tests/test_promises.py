@@ -7,162 +7,37 @@
     7  Everything is bounded by default.
     and: idle workers share the connections.
 
-Handlers block at a gate, a named pipe that the test holds and opens, so nothing depends on how long anything takes.
-That something has *not* happened is shown by an order: each reply says in which process it was made, and as which
-one there.
+Handlers block at a gate that the test opens, so nothing depends on how long anything takes.  That something has *not*
+happened is shown by an order: each reply says in which process it was made, and as which one there (gates.py).
 """
 
 import os
 import re
 import resource
-import select
 import signal
 import socket
 from collections import Counter
 from contextlib import ExitStack, suppress
-from pathlib import Path
-from typing import Self
 
 import pytest
 
-from leftovers import eventually
-from peer import Peer
-from testbed import Server, run_to_end, running
+from gates import (
+    FILES,
+    LINES,
+    Gate,
+    answer,
+    ask,
+    block_all_threads,
+    is_quiet,
+    peak_memory_of,
+    peers_of_all,
+    threads_that_exist,
+    threads_that_serve,
+    wait_reset,
+)
+from testbed import run_to_end, running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-
-APP = '''
-import ctypes
-import itertools
-import os
-import signal
-import threading
-
-number = itertools.count(1)
-library = ctypes.PyDLL(None)  # what is called through it keeps the GIL
-
-
-def reply():
-    """Who made it, and as which one there."""
-    return b"%d %d" % (os.getpid(), next(number))
-
-
-def wait_at(gate):
-    print(f"waits at {gate}")
-    with open(gate) as opened:
-        opened.read()
-
-
-def answer(line):
-    verb, _, rest = line.decode().partition(" ")
-    if verb == "wait":
-        wait_at(rest)
-    elif verb == "hold":  # the GIL
-        fd = os.open(rest, os.O_RDONLY)
-        print(f"waits at {rest}")
-        library.read(fd, ctypes.create_string_buffer(1), 1)
-        os.close(fd)
-    elif verb == "die":
-        signal.raise_signal(int(rest))
-    elif verb == "exit":
-        os._exit(int(rest))
-    elif verb == "large":
-        return b"x" * int(rest)
-    elif verb == "threads":
-        return b"%d %d" % (os.getpid(), threading.active_count() - 1)  # but for the watcher
-    elif verb == "endless":
-        return itertools.repeat(b"x" * 65536)
-    return reply()
-
-
-def whole(conn):
-    lines = conn.makefile("rb")
-    for line in lines:
-        conn.sendall(answer(line.rstrip()) + b"\\n")
-'''
-FILES = {"app.py": APP}
-LINES = ("app.py:answer", "--framing", "line")
-
-
-class Gate:
-    """Where handlers wait (`wait NAME`, `hold NAME`) until it is opened, for all and for good."""
-
-    def __init__(self, server: Server, name: str = "gate") -> None:
-        self.server = server
-        self.name = name
-        self.path = server.folder / name
-        os.mkfifo(self.path)
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # whoever opens it to read finds a writer, and waits
-        self.is_open = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.open()
-
-    def wait_reached(self, count: int = 1) -> None:
-        """Until so many calls are there."""
-        eventually(lambda: self.server.log.count(f"waits at {self.name}") >= count)
-
-    def open(self) -> None:
-        if not self.is_open:
-            self.is_open = True
-            door = self.path.with_suffix(".open")
-            door.touch()
-            door.rename(self.path)  # who comes from now on reads an empty file
-            os.close(self.fd)  # who is there reads end-of-file
-
-
-def ask(peer: Peer, line: bytes = b"who") -> tuple[int, int]:
-    """(the process that answered, as which one there)"""
-    peer.send(line + b"\n")
-    return answer(peer)
-
-
-def answer(peer: Peer) -> tuple[int, int]:
-    pid, number = peer.line().split()
-    return int(pid), int(number)
-
-
-def is_quiet(peer: Peer) -> bool:
-    """Nothing has come for it."""
-    return not select.select([peer.socket], [], [], 0)[0]
-
-
-def peers_of_all(server: Server, workers: int) -> dict[int, Peer]:
-    """A client of each worker, by its process; until then new ones are made, as fewer workers may be ready yet."""
-    found: dict[int, Peer] = {}
-
-    def look() -> bool:
-        peer = server.connect()
-        if found.setdefault(ask(peer)[0], peer) is not peer:
-            spare.append(peer)
-        return len(found) == workers
-
-    spare: list[Peer] = []
-    eventually(look)
-    for peer in spare:
-        peer.close()
-    return found
-
-
-def threads_that_serve(peer: Peer) -> int:
-    """How many threads its worker has that call handlers or could."""
-    return ask(peer, b"threads")[1]
-
-
-def threads_that_exist(pid: int) -> int:
-    """As the kernel counts, which can be asked when nobody answers: the watcher and a timer in C are among them."""
-    return len(os.listdir(f"/proc/{pid}/task"))
-
-
-def peak_memory_of(pid: int) -> int:
-    """Bytes: the most that it ever had in memory."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
-
 
 # 1
 
@@ -310,18 +185,6 @@ def test_3_not_even_in_the_moment_before_the_others_know() -> None:
         assert answer(slow)[0] == busy
 
 
-def block_all_threads(server: Server, pid: int, threads: int) -> list[Peer]:
-    """So many clients of this worker, each of whom blocks a thread of it at the gate."""
-    clients: list[Peer] = []
-    while len(clients) < threads:
-        peer = server.connect()
-        if ask(peer)[0] == pid:
-            clients.append(peer)
-    for peer in clients:
-        peer.send(b"wait gate\n")
-    return clients
-
-
 def test_3_while_all_workers_are_busy_new_connections_wait_and_none_is_lost() -> None:
     with running(*LINES, "-w", "2", "-t", "1", files=FILES) as server, Gate(server) as gate:
         busy = peers_of_all(server, 2)
@@ -451,13 +314,6 @@ def test_7_everything_is_bounded_buffers() -> None:
             " is disconnected: it took nothing of the reply that waits for it for 0.3 s (--write-timeout)"
         )
         ask(other)
-
-
-def wait_reset(peer: Peer) -> None:
-    """Until the server has ended the connection, whatever there is to read."""
-    poll = select.poll()
-    poll.register(peer.socket, 0)  # what comes unasked: POLLHUP, POLLERR (poll(2))
-    assert poll.poll(10_000), "the server did not end the connection"
 
 
 def test_7_everything_is_bounded_batches() -> None:

@@ -281,6 +281,19 @@ def test_abort_resets_and_drops_what_was_not_delivered(pair: Pair, kind: str) ->
         receive_all(client)
 
 
+def test_abort_ends_the_connection_though_a_copy_is_open(pair: Pair, kind: str) -> None:
+    """A process that a handler forked has one."""
+    fd, client = pair
+    elsewhere = os.dup(fd)
+    streams.abort(fd)
+    if kind == "unix":
+        assert receive_all(client) == 0
+    else:
+        with pytest.raises(ConnectionResetError):
+            receive_all(client)
+    os.close(elsewhere)
+
+
 def test_let_go_leaves_the_connection_alone(pair: Pair) -> None:
     fd, client = pair
     elsewhere = os.dup(fd)

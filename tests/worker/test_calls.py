@@ -110,6 +110,7 @@ def test_pieces_are_made_as_the_peer_takes_them(kind: str) -> None:
         assert receive_exactly(other, 6) == b"other\n"
         assert made < 250
         assert receive_exactly(client, 500 * 10_001) == b"".join(b"%05d" % n * 2000 + b"\n" for n in range(1, 501))
+        worker.wait_parked()
         assert handler.made.closed == 1
 
 

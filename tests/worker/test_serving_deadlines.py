@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from leftovers import eventually
 from paceline.worker.connection import Connection
 from workerbed import Bed, Gate, bed, receive_all, receive_exactly
 
@@ -24,6 +25,13 @@ def serve_something(worker: Bed) -> None:
     client = worker.connect()
     say(client)
     client.close()
+
+
+def send_part(worker: Bed, client: socket.socket, part: bytes, kept: int) -> None:
+    """Part of a message; so many bytes of it are kept afterwards."""
+    client.sendall(part)
+    eventually(lambda: any(c.rest is not None and len(c.rest) == kept for c in worker.connections()))
+    worker.wait_parked()
 
 
 def is_open(worker: Bed, client: socket.socket) -> bool:
@@ -195,8 +203,7 @@ def test_a_message_that_is_begun_must_be_finished() -> None:
     with bed(echo, framing="line", message_timeout=20.0) as worker:
         client, quiet = worker.connect_tcp(), worker.connect_tcp()
         say(client)
-        client.sendall(b"begun")
-        serve_something(worker)
+        send_part(worker, client, b"begun", 5)
         worker.look()
         worker.look(19)
         assert is_open(worker, client)
@@ -212,12 +219,10 @@ def test_a_slow_but_steady_sender_gets_more_time() -> None:
     """20 s, and one more for every 500 bytes."""
     with bed(echo, framing="line", message_timeout=20.0, min_rate=500) as worker:
         client = worker.connect_tcp()
-        client.sendall(b"x")
-        serve_something(worker)
+        send_part(worker, client, b"x", 1)
         worker.look()
-        for _ in range(10):
-            client.sendall(b"x" * 5000)
-            serve_something(worker)
+        for number in range(1, 11):
+            send_part(worker, client, b"x" * 5000, 5000 * number + 1)
             worker.look(9)
             assert is_open(worker, client)
         worker.look(31)
@@ -230,24 +235,21 @@ def test_a_slow_but_steady_sender_gets_more_time() -> None:
 def test_one_byte_now_and_then_does_not_buy_time(rate: int) -> None:
     with bed(echo, framing="line", message_timeout=20.0, min_rate=rate) as worker:
         client = worker.connect_tcp()
-        for _ in range(25):
-            client.sendall(b"x")
-            serve_something(worker)
+        for number in range(1, 21):
+            send_part(worker, client, b"x", number)
             worker.look(1)
-            if worker.cell("closed_timeout"):
-                break
-        serve_something(worker)
-        assert worker.cell("closed_timeout") == 1
+        worker.look(2)
+        with pytest.raises(ConnectionResetError):
+            receive_all(client)
 
 
 def test_the_clock_begins_anew_with_each_message() -> None:
     with bed(echo, framing="line", message_timeout=20.0) as worker:
         client = worker.connect_tcp()
-        client.sendall(b"a")
         for _ in range(10):
-            serve_something(worker)
+            send_part(worker, client, b"a", 1)
             worker.look(15)
-            client.sendall(b"a\na")
+            client.sendall(b"a\n")
             assert receive_exactly(client, 3) == b"aa\n"
         assert is_open(worker, client)
 
@@ -262,8 +264,7 @@ def test_the_rest_that_nobody_read_in_time_is_read_before_the_judgement() -> Non
 
     with bed(handler, framing="line", threads=1, message_timeout=20.0) as worker:
         client, blocker = worker.connect_tcp(), worker.connect_tcp()
-        client.sendall(b"be")
-        serve_something(worker)
+        send_part(worker, client, b"be", 2)
         worker.look()
         blocker.sendall(b"slow\n")
         gate.wait_entered()
@@ -278,7 +279,7 @@ def test_what_owes_nothing_any_more_is_not_timed() -> None:
         clients = [worker.connect() for _ in range(10)]
         for client in clients:
             client.sendall(b"be")
-        serve_something(worker)
+        eventually(lambda: len(worker.worker.tables.timed) == 10)
         worker.look()
         assert len(worker.worker.tables.timed) == 10
         for client in clients:
@@ -314,9 +315,8 @@ def test_a_message_begun_while_the_watcher_forgets_the_connection_is_timed(order
         worker.worker.tables.timed = timed
         assert worker.parts.start()
         client = worker.connect()
-        client.sendall(b"be")
-        serve_something(worker)
-        (connection,) = worker.connections()[:1]
+        send_part(worker, client, b"be", 2)
+        (connection,) = worker.connections()
         client.sendall(b"gun\n")
         receive_exactly(client, 6)
 
@@ -324,8 +324,7 @@ def test_a_message_begun_while_the_watcher_forgets_the_connection_is_timed(order
             if order == "rest, then taken out":
                 connection.rest = b"be"  # its owner's next step is to time it, which it found itself to be
             else:
-                client.sendall(b"be")
-                serve_something(worker)
+                send_part(worker, client, b"be", 2)
 
         timed.on_pop = begin
         worker.look()

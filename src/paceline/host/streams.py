@@ -7,6 +7,7 @@ connection by then.  SIGPIPE must be ignored, as Python starts; then writing to 
 """
 
 import _socket
+import ctypes
 import errno
 import os
 import socket
@@ -16,8 +17,13 @@ RECEIVE_BYTES = 65536
 """One receive: the most a single read takes."""
 
 _ABORT = struct.pack("ii", 1, 0)  # struct linger: on, no time (socket(7))
+_NOWHERE = struct.pack("H14x", socket.AF_UNSPEC)  # struct sockaddr: whoever connects to it is disconnected
 _GONE = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _PEER_IS_GONE = "a peer that is gone"
+
+_connect = ctypes.CDLL(None).connect
+_connect.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_connect.restype = ctypes.c_int
 
 receive = os.read
 """receive(fd, n) -> bytes.  b"" is end-of-file.
@@ -71,13 +77,15 @@ def abort(fd: int) -> None:
     """Reset the connection and give the descriptor back: what was sent and is not yet delivered is lost.  Never raises.
 
     For a peer that does not read: after an ordinary close the kernel would keep what it does not take for minutes.
-    While a process that a handler started holds a copy there is no reset: the peer sees the end as after `close`.
+    The peer sees the end even if a process that a handler started still holds a copy.
     """
     try:
         stream = _as_socket(fd)
         try:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-            stream.shutdown(socket.SHUT_RDWR)  # only the close of the last copy resets (tcp(7), SO_LINGER)
+            # Only the close of the last copy resets (socket(7), SO_LINGER); this does at once (connect(2), AF_UNSPEC).
+            if _connect(fd, _NOWHERE, len(_NOWHERE)) != 0:  # no TCP, or a copy is being read from
+                stream.shutdown(socket.SHUT_RDWR)
         finally:
             stream.close()
     except OSError:  # the peer was quicker

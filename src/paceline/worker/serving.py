@@ -140,7 +140,8 @@ class Serving:
         worker = self.worker
         calls = self.calls
         budget = worker.estimate.most_calls
-        if worker.draining:
+        is_draining = worker.draining  # who finds it so only later, in the middle of this, is looked at again soon
+        if is_draining:
             reading = self.further(c)
         while True:
             if c.out is not None:
@@ -170,7 +171,7 @@ class Serving:
                 elif reading and not worker.holds:
                     reading = self.read(c, reading, me)
                     moved += 0 if c.uncut is None else len(c.uncut)
-                elif worker.draining:
+                elif is_draining:
                     calls.end(c, "drain")
                 elif is_due and self.ending.is_expired(c):
                     self.ending.expire(c, me)

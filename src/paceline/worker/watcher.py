@@ -104,12 +104,11 @@ class Watcher:
             if self.inbox_fd in readable and self.receiving is not None:
                 self.hear_inbox(self.receiving.receive())
             now = clock.now()
+            if self.drain_until is not None and now >= self.drain_until:
+                return self.in_hand()
             self.tick(now)
-            if self.drain_until is not None:
-                if self.is_drained():
-                    return 0
-                if now >= self.drain_until:
-                    return self.in_hand()
+            if self.drain_until is not None and self.is_drained():
+                return 0
 
     def pace(self, now: float) -> float:
         """How long to sleep."""
@@ -357,7 +356,6 @@ class Watcher:
             listener.socket.close()
         worker.gauge("state", WorkerState.DRAINING)
         worker.log.say("draining", connections=len(worker.tables.open), calls=self.in_hand())
-        self.push_parked()
 
     def push_parked(self) -> None:
         """Everything that is quiet is looked at once more, and closed by whoever serves it."""

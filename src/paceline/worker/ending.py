@@ -1,0 +1,146 @@
+"""How a connection ends: by its peer, by us, by a limit of time, by a bug.
+
+Called by the thread that owns the connection, from serving.py.  There are two ways to hang up:
+
+    politely    our end-of-file, then the peer's input is read and dropped until it ends or a limit is reached: bytes
+                that nobody read would turn the end into a reset, and the peer would lose the last reply with it
+    at once     it is lost, or it owes something and has not done it in time
+
+Every way leads through `close`, once: the farewell is said, the books are cleared, the descriptor goes.
+"""
+
+import contextlib
+import traceback
+
+from paceline.errors import PeerError
+from paceline.host import streams
+from paceline.scoreboard.fields import WORKER
+from paceline.wire import truncated
+from paceline.worker import deadlines
+from paceline.worker.calls import Calls
+from paceline.worker.connection import Connection
+from paceline.worker.crew import Member
+from paceline.worker.gate import Shut
+from paceline.worker.lifecycle import Event, State, after
+from paceline.worker.worker import Worker
+
+LINGER_BYTES = 64 * 1024
+"""How much a peer may still send after our end-of-file until we hang up on it."""
+
+
+class Ending:
+    """The ends of one worker's connections."""
+
+    def __init__(self, worker: Worker, calls: Calls) -> None:
+        self.worker = worker
+        self.calls = calls
+        self.tables = worker.tables
+        settings = worker.settings
+        self.limits = deadlines.Limits(
+            first_byte_s=settings.first_byte_timeout,
+            message_s=settings.message_timeout,
+            min_rate=settings.min_rate,
+            write_s=settings.write_timeout,
+            idle_s=settings.idle_timeout,
+        )
+        self.looked_at = 0.0
+        """When the watcher last looked at the deadlines; written by the watcher."""
+
+    def go_on(self, c: Connection, me: Member, is_due: bool) -> bool:
+        """The next step of a connection that ends.  False: nothing more can be done now; it is closed, or lingers."""
+        match c.phase:
+            case State.CLOSING:
+                self.end_output(c)
+                return True
+            case State.LINGERING:
+                if not self.drop_input(c) or (is_due and self.is_expired(c)):
+                    self.close(c, me)
+            case State.ENDING:
+                if c.rest is not None:
+                    self.log_truncated(c)
+                self.close(c, me)
+        return False
+
+    def end_output(self, c: Connection) -> None:
+        """Everything is sent: say so, and let the peer finish."""
+        streams.end_output(c.fd)
+        c.phase = after(c.phase, Event.SENT)
+        c.received = 0
+        c.rest = None
+
+    def drop_input(self, c: Connection) -> bool:
+        """Read and drop.  False: the peer ended the connection, or sent more than we are willing to drop."""
+        dropped, is_over = streams.drop_input(c.fd, LINGER_BYTES - c.received)
+        c.received += dropped
+        return not is_over and c.received < LINGER_BYTES
+
+    def break_off(self, c: Connection, error: PeerError) -> None:
+        """The peer broke the framing or a limit; the messages before were answered."""
+        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(error))
+        self.calls.end(c, "broken")
+
+    def log_truncated(self, c: Connection) -> None:
+        c.reason = c.reason or "broken"
+        self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(truncated(c.rest)))
+
+    def is_expired(self, c: Connection) -> bool:
+        """Is the deadline still passed that the watcher saw passing?"""
+        watch = c.watch
+        if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
+            return False
+        due = deadlines.due_at(watch, c.received, self.limits)
+        return due is not None and due <= self.looked_at
+
+    def expire(self, c: Connection, me: Member) -> None:
+        """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
+        watch = c.watch
+        assert watch is not None
+        self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
+        c.reason = "timeout"
+        if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
+            self.calls.end(c, "timeout")
+        else:
+            self.close(c, me)
+
+    def lose(self, c: Connection, me: Member) -> None:
+        """The connection was reset, or cannot be written to any more."""
+        self.worker.log.say("peer-reset", peer=c.peer)
+        c.reason = c.reason or "peer"
+        self.close(c, me)
+
+    def close(self, c: Connection, me: Member) -> None:
+        """Owned, and over: its descriptor goes."""
+        c.out = c.queue = c.uncut = None
+        self.calls.farewell(c, me)
+        if not c.is_closed:
+            c.phase = after(c.phase, Event.LOST)
+        fd = c.fd
+        if c.polled:
+            # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
+            self.worker.poller.remove(fd)
+        self.forget(c)
+        if c.reason == "timeout":
+            streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
+        else:
+            streams.close(fd)
+
+    def on_bug(self, c: Connection, error: BaseException, me: Member) -> None:
+        """Something of ours raised while `c` was served: log it, and give the connection up."""
+        self.calls.end_if_forked()
+        detail = "".join(traceback.format_exception(error))
+        self.worker.log.say("bug", where="serving", error=repr(error), detail=detail)
+        if not c.is_closed and self.tables.parked.get(c.fd) is not c:
+            c.reason = "error"
+            with contextlib.suppress(BaseException):  # what cannot even be closed is left to the end of the process
+                self.close(c, me)
+
+    def forget(self, c: Connection) -> None:
+        """Take it off the books, before its descriptor is closed."""
+        worker = self.worker
+        self.tables.forget(c.fd)
+        worker.count("closed")
+        worker.count(f"closed_{c.reason or 'peer'}")
+        left = len(self.tables.open)
+        worker.words[worker.row + WORKER["connections"]] = left
+        if Shut.FULL in worker.gate.reasons and left < worker.most_connections:
+            worker.gate.open(Shut.FULL)
