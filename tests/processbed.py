@@ -221,7 +221,7 @@ def run_rig(config: dict[str, Any]) -> NoReturn:
         slot=0,
         generation=1,
         supervisor_pid=os.getpid(),
-        close_fds=(ours.fileno(), *(inbox.reader.fileno() for number, inbox in enumerate(inboxes) if number != 1)),
+        close_fds=(ours.fileno(),),
         check=is_check,
     )
     pid = child.start(plan, process.main)

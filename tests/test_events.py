@@ -12,6 +12,7 @@ from paceline.events import (
     TABLE,
     Kind,
     Level,
+    counted,
     json_line,
     sentence_of,
     text_line,
@@ -25,7 +26,7 @@ def plausible(kind: Kind) -> dict[str, object]:
     """A value for each name in the sentence: a number where the sentence formats one."""
     named = [(name, spec) for _, name, spec, _ in string.Formatter().parse(kind.sentence) if name is not None]
     assert all(name.isidentifier() for name, _ in named), "fields are given by keyword"
-    return {name: 1.25 if spec else f"<{name}>" for name, spec in named}
+    return {name: (7 if "|" in spec else 1.25) if spec else f"<{name}>" for name, spec in named}
 
 
 class Unspeakable:
@@ -40,7 +41,7 @@ def test_every_row_can_be_said(kind: Kind) -> None:
     fields = plausible(kind)
     sentence = sentence_of(kind, fields)
     for value in fields.values():
-        assert (str(value) if isinstance(value, str) else "1.2") in sentence
+        assert ("1.2" if isinstance(value, float) else str(value)) in sentence
     assert not set("{}\n") & set(sentence)
     assert text_line(STAMP, "worker 0", kind, fields) == f"{STAMP} {kind.level.name.lower()} worker 0: {sentence}\n"
     record = json.loads(json_line(STAMP, "worker 0", kind, fields))
@@ -62,6 +63,41 @@ def test_every_row_is_well_formed(kind: Kind) -> None:
     assert not kind.sentence.endswith((".", " ", "\n"))
     reserved = {"time", "level", "who", "event", "held_back", "dropped", "detail"}
     assert not reserved & plausible(kind).keys(), "a column of ours would hide it in JSON"
+
+
+@pytest.mark.parametrize(
+    ("forms", "said"),
+    [
+        ("call", ["0 calls", "1 call", "2 calls"]),
+        ("# call was|# calls were", ["0 calls were", "1 call was", "2 calls were"]),
+        ("nobody|one peer|# peers", ["nobody", "one peer", "2 peers"]),
+    ],
+)
+def test_a_noun_agrees_with_its_number(forms: str, said: list[str]) -> None:
+    assert [counted(n, forms) for n in range(3)] == said
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "said"),
+    [
+        ("cut", {"cut": 1, "why": "x"}, "1 call was cut by x"),
+        ("cut", {"cut": 2, "why": "x"}, "2 calls were cut by x"),
+        ("stopped", {"uptime": "3 s", "calls": 1}, "stopped after 3 s; 1 call served"),
+        ("saturated", {"threads": 1, "waiting": ""}, "the only thread is inside a call; new "),
+        ("saturated", {"threads": 64, "waiting": ""}, "all 64 threads are inside calls; new "),
+        ("peer-broke", {"peer": "p", "message": 0, "error": "x"}, "p is disconnected before its first message: x"),
+        ("peer-broke", {"peer": "p", "message": 1, "error": "x"}, "p is disconnected after message 1: x"),
+        ("reply-refused", {"got": "an int (5)", "message": 0, "peer": "p"}, "the handler returned an int (5) to greet p; "),
+        (
+            "reply-refused",
+            {"got": "an int (5)", "message": 2, "peer": "p"},
+            "the handler returned an int (5) for message 2 of p; ",
+        ),
+        ("orphan-reaped", {"pid": 5, "cause": "was killed by SIGKILL"}, "reaped pid 5, a process of somebody else, which was "),
+    ],
+)
+def test_sentences_read_well(event: str, fields: dict[str, object], said: str) -> None:
+    assert sentence_of(TABLE[event], fields).startswith(said)
 
 
 def test_a_detail_of_several_lines_is_indented_in_text_and_one_field_in_json() -> None:

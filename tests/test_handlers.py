@@ -391,7 +391,7 @@ def test_decorators_in_the_wrong_place_say_so() -> None:
         (lambda: wrong.message("line"), "framing='line'"),
         (lambda: wrong.connection("data"), "start='data'"),
         (lambda: wrong.connection(start="later"), "start='later'"),
-        (lambda: wrong.message(5), "not before an int, 5"),
+        (lambda: wrong.message(5), "not before an int (5)"),
         (lambda: wrong.connection(len), "wrap it in a function"),
     ]
     for mistaken, said in mistakes:
@@ -414,13 +414,13 @@ async def forgotten() -> None: ...
 @pytest.mark.parametrize(
     ("got", "said"),
     [
-        ("hello", "a str, 'hello' (a text; return text.encode())"),
-        (5, "an int, 5"),
+        ("hello", "a str ('hello'; return text.encode())"),
+        (5, "an int (5)"),
         (None, "None"),
         (bytearray(b"x"), "bytearray(b'x')"),
         (Unspeakable(), "<Unspeakable instance at"),
         (forgotten, "<function forgotten"),
-        (Close, "a type, <class 'paceline.handlers.Close'>"),
+        (Close, "a type (<class 'paceline.handlers.Close'>)"),
     ],
 )
 def test_what_a_handler_returned_is_described(got: object, said: str) -> None:

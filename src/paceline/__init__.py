@@ -99,10 +99,12 @@ def serve(target: object, *, config: "str | os.PathLike[str] | None" = None, **s
 
     Call it in the main thread: it installs signal handlers and forks.  It returns when the server has ended cleanly.
 
-    Raises UsageError (not the main thread), SettingError (a wrong value, by name), TargetError or HostError when it
-    cannot begin, and SystemExit(code) when a server that had begun ends with another exit code than 0: 3 could not
-    start (the log says why), 4 calls were cut by the drain deadline.  So a script whose last line is this call ends as
-    the command would, and a program that wants to go on catches it.
+    Raises, before anything is served, UsageError (not the main thread), SettingError (a wrong value, by name),
+    TargetError (there is no target: None) or HostError (a port that is taken, no descriptors left).  Everything else
+    about the target is found by the first worker, which imports it in a process of its own: the log says what is wrong,
+    and SystemExit(3) is raised.  SystemExit also tells of every other end but a clean one, its code being what the
+    command would exit with: 4 calls were cut, 1 a bug of ours.  So a script whose last line is this call ends as the
+    command would, and a program that wants to go on catches it.
     """
     from paceline.cli import launch
 

@@ -4,6 +4,9 @@ A row has the event's name (for machines), its level, its sentence (for people) 
 carries a number, what it means and what to do; it never guesses a cause.  `Log` in host/output.py looks rows up here,
 so an event that has no row cannot be logged, and a row nobody logs is found by a test.
 
+A sentence agrees with its numbers: `{cut:# call was|# calls were}` is what is said of one and of many, `#` standing for
+the number (`counted`).
+
 `text_line` and `json_line` turn one event into what is written; a multi-line field (`detail`: a traceback, a stack) is
 indented below the sentence in text and stays one field in JSON.
 """
@@ -40,17 +43,17 @@ D, I, W, E = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR  # noqa: E741 -
 _ROWS = (
     # the supervisor's life
     Kind("listening", I, "listening on {addresses} · {crew} · pid {pid}"),
-    Kind("more-workers-than-cores", I, "{workers} workers on {cores} usable cores ({why}): beyond the cores, processes only take turns"),
+    Kind("more-workers-than-cores", I, "{workers} workers on {cores:# usable core|# usable cores} ({why}): beyond the cores, processes only take turns"),
     Kind("stopping", I, "{signal}: stopping; calls have {within} to finish, a second signal ends them at once"),
-    Kind("stopped", I, "stopped after {uptime}; {calls} calls served"),
+    Kind("stopped", I, "stopped after {uptime}; {calls:# call|# calls} served"),
     Kind("stopping-now", I, "{signal}: ending at once"),
-    Kind("cut", W, "{cut} calls were cut by {why}"),
+    Kind("cut", W, "{cut:# call was|# calls were} cut by {why}"),
     Kind("left-behind", W, "worker {slot} (pid {pid}) was killed and is still there; the kernel does not let go of it, and it is left behind"),
     Kind("start-failed", E, "cannot start: {why}"),
-    Kind("signal-unused", I, "{signal} does nothing in this version", 1.0),
+    Kind("signal-unused", I, "{signal} does nothing in this version", 1.0, burst=6),
     Kind("supervisor-bug", E, "a bug in Paceline: {where}: {error}; the supervisor goes on", 1.0),
     Kind("degraded", E, "degraded: {deaths} workers died within a minute after they were ready; each is still replaced at once; look at the causes above"),
-    Kind("recovered", I, "no longer degraded: {deaths} deaths within the last minute"),
+    Kind("recovered", I, "no longer degraded: {deaths:no death|# death|# deaths} within the last minute"),
     # the workers' lives, as the supervisor sees them
     Kind("worker-started", D, "worker {slot} started as pid {pid} on seat {seat}"),
     Kind("worker-ready", D, "worker {slot} (pid {pid}) is ready after {seconds:.2f} s: {kind} handler, framing {framing}"),
@@ -59,23 +62,25 @@ _ROWS = (
     Kind("worker-failed", E, "worker {slot} (pid {pid}) could not start: {why}; {next}"),
     Kind("worker-killed", W, "worker {slot} (pid {pid}) is killed: {why}"),
     Kind("fork-failed", E, "no process could be made for worker {slot}: {error}; tried again in {seconds:.1f} s (see the limits on processes and memory)", 1.0),
-    Kind("orphan-reaped", D, "reaped pid {pid}, a process of somebody else that ended with {cause}"),
+    Kind("orphan-reaped", D, "reaped pid {pid}, a process of somebody else, which {cause}"),
     # inside a worker
-    Kind("draining", D, "draining: {connections} connections open, {calls} calls running"),
+    Kind("draining", D, "draining: {connections:# connection|# connections} open, {calls:# call|# calls} running"),
     Kind("drained", D, "drained"),
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
     Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
     Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
-    Kind("reply-refused", E, "the handler returned {got} for message {message} of {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed", 1.0, burst=20),
+    Kind("reply-refused", E, "the handler returned {got} {message:to greet|for message # of|for message # of} {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed", 1.0, burst=20),
+    Kind("reply-too-large", E, "the handler returned {bytes} bytes {message:to greet|for message # of|for message # of} {peer}, more than the {limit} of --max-buffer: return it in pieces (an iterable), or raise --max-buffer; that connection is closed", 1.0, burst=20),
+    Kind("reply-unused", W, "the handler returned {got}, but a connection handler sends by itself, with conn.sendall; what it returns is dropped (connection of {peer})", 1.0, burst=20),
     Kind("hook-failed", E, "{hook} raised {error}{where}", 1.0, burst=20),
-    Kind("peer-broke", I, "{peer} is disconnected after message {message}: {error}", 1.0, burst=20),
+    Kind("peer-broke", I, "{peer} is disconnected {message:before its first message|after message #|after message #}: {error}", 1.0, burst=20),
     Kind("peer-slow", I, "{peer} is disconnected: {why}", 1.0, burst=20),
     Kind("peer-reset", D, "{peer} reset the connection"),
-    Kind("saturated", W, "all {threads} threads are inside calls{waiting}; new connections go to other workers or wait; raise --threads if the calls wait for something, --workers if they compute", 10.0),
-    Kind("thread-refused", W, "no further thread could be made ({error}); {threads} go on", 10.0),
-    Kind("accept-paused", W, "no descriptors left for new connections ({error}): accepting pauses for {seconds} s at a time; {open} connections stay served; raise the limit (ulimit -n) or lower --max-connections", 1.0),
+    Kind("saturated", W, "{threads:the only thread is inside a call|all # threads are inside calls}{waiting}; new connections go to other workers or wait; raise --threads if the calls wait for something, --workers if they compute", 10.0),
+    Kind("thread-refused", W, "no further thread could be made ({error}); {threads:# thread goes|# threads go} on; raise the limits on processes and memory (ulimit -u, pids.max), or lower --threads", 10.0),
+    Kind("accept-paused", W, "no descriptors left for new connections ({error}): accepting pauses for {seconds} s at a time; {open:# connection stays|# connections stay} served; raise the limit (ulimit -n) or lower --max-connections", 1.0),
     Kind("accept-failed", W, "accepting failed: {error}; tried again in {seconds} s", 1.0),
-    Kind("connections-full", W, "{open} connections are open, which is the limit (--max-connections): new ones wait in the backlog", 10.0),
+    Kind("connections-full", W, "{open:# connection is|# connections are} open, which is the limit (--max-connections): new ones wait in the backlog; raise it, or share them among more workers (--workers)", 10.0),
     Kind("forked-child-returned", W, "a process forked by the handler returned into the server's code; it was ended"),
     Kind("bug", E, "a bug in Paceline: {where}: {error}; one connection is closed, the worker goes on"),
     Kind("setting-unknown", W, "{text}"),
@@ -99,21 +104,43 @@ _ESCAPED_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028,
 """The same where JSON itself asks for no escape; outside of strings these characters do not occur in it."""
 
 
+def counted(n: int, forms: str) -> str:
+    """What is said of so many: `forms` is a noun, or what is said of one and of many, `#` standing for the number.
+
+    counted(2, "call")                     2 calls
+    counted(1, "# call was|# calls were")  1 call was
+    counted(0, "nobody|# peer|# peers")    nobody
+    """
+    said = forms.split("|") if "|" in forms else [f"# {forms}", f"# {forms}s"]
+    of_none = said.pop(0) if len(said) > 2 else said[-1]
+    form = said[0] if n == 1 else said[-1] if n else of_none
+    return form.replace("#", str(n))
+
+
+class _Number(int):
+    """A number in a sentence."""
+
+    def __format__(self, spec: str) -> str:
+        return counted(self, spec) if "|" in spec else int.__format__(self, spec)
+
+
 def sentence_of(kind: Kind, fields: Mapping[str, object], held_back: int = 0, dropped: int = 0) -> str:
     """The event as one sentence without control characters.  Never raises, whatever the fields are.
 
     `held_back` equal events were not written since the last one; `dropped` lines could not be written before this one.
     """
     try:
-        sentence = kind.sentence.format_map(fields)
+        sentence = kind.sentence.format_map(
+            {name: _Number(value) if type(value) is int else value for name, value in fields.items()}
+        )
     except Exception:  # noqa: BLE001 - a field is missing, or it is the user's and its __str__ raises
         named = " ".join(f"{name}={_text_of(value)}" for name, value in fields.items() if name != "detail")
         sentence = f"{kind.name}: {named}"
     sentence = _shortened(sentence.translate(_ESCAPED), SENTENCE_CHARACTERS)
     if held_back:
-        sentence += f" ({held_back} more like this were not written)"
+        sentence += f" ({counted(held_back, '# more like this was|# more like this were')} not written)"
     if dropped:
-        sentence += f" ({dropped} lines before this one were lost: standard error did not take them)"
+        sentence += f" ({counted(dropped, '# line before this one was|# lines before this one were')} lost: standard error did not take them)"
     return sentence
 
 

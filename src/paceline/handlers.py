@@ -39,7 +39,9 @@ MARK = "__paceline__"
 
 KINDS = ("message", "connection")
 
-_CONNECTION_NAMES = frozenset({"conn", "connection", "sock", "socket", "client_socket", "client_sock", "clientsocket"})
+_CONNECTION_NAMES = frozenset(
+    {"conn", "connection", "sock", "socket", "client", "client_socket", "client_sock", "clientsocket"}
+)
 """A single parameter with one of these names was not written to receive bytes."""
 
 
@@ -147,7 +149,9 @@ def examine(found: object, name: str, as_: str | None = None) -> Handler:
     """
     if not callable(found):
         what = "None" if found is None else _article(type(found).__name__)
-        raise TargetError(f"{name} is {what}, which cannot be called; a handler is a function or a class")
+        # what has no name of its own is called after its class
+        named = _REPR.repr(found) if name == type(found).__qualname__ else name
+        raise TargetError(f"{named} is {what}, which cannot be called; a handler is a function or a class")
     _refuse_coroutines(found, name)
     _refuse_servers(found, name)
     built = _build(found, name) if isinstance(found, type) else found
@@ -175,15 +179,16 @@ def describe(got: object) -> str:
     if inspect.iscoroutine(got):
         got.close()  # else Python warns, at some later time and place, that it was never awaited
         return "a coroutine (something in it is written with `async def`; Paceline calls plain functions)"
-    remedy = " (a text; return text.encode())" if isinstance(got, str) else ""
-    return f"{_short(got)}{remedy}"
+    if isinstance(got, str):
+        return f"a str ({_REPR.repr(got)}; return text.encode())"
+    return _short(got)
 
 
 def _short(thing: object) -> str:
     """The type and a repr of bounded length; reprlib survives a __repr__ that raises."""
     shown = _REPR.repr(thing)
     kind = type(thing).__name__
-    return shown if shown.lstrip("<").startswith(kind) or thing is None else f"{_article(kind)}, {shown}"
+    return shown if shown.lstrip("<").startswith(kind) or thing is None else f"{_article(kind)} ({shown})"
 
 
 def _own(thing: object, name: str) -> Any:
@@ -300,9 +305,11 @@ def _wants_connection(call: object, kind: str | None, name: str) -> bool:
             f"{named} needs the keyword argument {keywords[0]!r}, which Paceline does not pass; give it a default"
         )
     if kind is None and positional and positional[0].name in _CONNECTION_NAMES:
+        address = "; it then takes one argument, and the address is conn.getpeername(): def f(conn)"
         raise TargetError(
             f"{named} seems to be written over the whole connection; say so with --as connection (or @connection "
             f"before it), or with --as message if {positional[0].name!r} is to be the bytes of one message"
+            f"{address if len(required) == 2 else ''}"
         )
     if kind == "connection":
         if most < 1 or len(required) > 1:

@@ -63,7 +63,18 @@ def _complaint(path: str) -> str:
         ("a.toml", "x = " + 50_000 * "[", "--config a.toml: arrays or tables are nested too deeply"),
         ("a.toml", LARGEST_FILE * "#" + "\n", "--config a.toml: the file has more than 1,048,576 bytes"),
         ("a.toml", "thread = 1", "a.toml: there is no setting 'thread'; did you mean threads?"),
-        ("a.toml", "[tool.paceline]\n", "a.toml: there is no setting 'tool'; "),
+        ("a.toml", "[tool]\n", "a.toml: there is no setting 'tool'; "),
+        (
+            "a.toml",
+            "[tool.paceline]\nthreads = 1\n",
+            "--config a.toml: in this file the settings stand at the top, without a table; take the line "
+            "[tool.paceline] away",
+        ),
+        (
+            "a.toml",
+            "[paceline]\n",
+            "--config a.toml: in this file the settings stand at the top, without a table; take the line [paceline] away",
+        ),
         ("pyproject.toml", "[project]\n", "--config pyproject.toml: the file has no table [tool.paceline]"),
         ("pyproject.toml", "tool.paceline = 1\n", "--config pyproject.toml: tool.paceline must be a table"),
         (
@@ -82,7 +93,8 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_line(
 
 def test_a_file_that_cannot_be_read_is_refused(folder: Path) -> None:
     assert _complaint("gone.toml") == (
-        "--config gone.toml: the file cannot be read: No such file or directory; --config FILE names another one"
+        "--config gone.toml: the file cannot be read: No such file or directory; "
+        "give the name of a TOML file that this user can read"
     )
     assert "Is a directory" in _complaint(".")
     assert _complaint("") == "--config : must be the name of a file"
@@ -91,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_refused(folder: Path) -> None:
 
 def test_a_file_that_is_there_and_cannot_be_read_is_not_skipped(folder: Path) -> None:
     (folder / "paceline.toml").symlink_to("gone")
-    with pytest.raises(SettingError, match=r"^paceline.toml: the file cannot be read: No such file"):
+    with pytest.raises(SettingError, match=r"^paceline.toml: .*: No such file.*; mend that, or name another one with --config FILE$"):
         found()
     os.unlink("paceline.toml")
     os.mkdir("pyproject.toml")

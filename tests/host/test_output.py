@@ -127,7 +127,7 @@ def test_the_next_line_that_gets_through_says_how_many_were_lost() -> None:
     log.say("stopped", uptime="3 s", calls=1)
     first, second = os.read(reader, 1 << 20).decode().splitlines()
     assert first.endswith("(2 lines before this one were lost: standard error did not take them)")
-    assert second.endswith("1 calls served")
+    assert second.endswith("1 call served")
     log.close()
     os.close(reader)
     os.close(writer)

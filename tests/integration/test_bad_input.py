@@ -94,7 +94,8 @@ def test_a_wrong_value_in_the_file(text: str, said: str) -> None:
 
 
 def test_a_file_of_settings_that_is_not_there() -> None:
-    said = "--config no.toml: the file cannot be read: No such file or directory; --config FILE names another one"
+    said = "--config no.toml: the file cannot be read: No such file or directory; give the name of a TOML "
+    said += "file that this user can read"
     assert sentence(refused("serve", "--config", "no.toml", code=USAGE)) == said
 
 
@@ -104,7 +105,8 @@ WITHOUT_RIGHTS = (*UNPRIVILEGED, "/bin/sh", "-c", 'chmod 0 closed.*; exec "$@"',
 
 def test_a_file_of_settings_that_cannot_be_read() -> None:
     words = ("serve", "--config", "closed.toml")
-    said = "--config closed.toml: the file cannot be read: Permission denied; --config FILE names another one"
+    said = "--config closed.toml: the file cannot be read: Permission denied; give the name of a TOML file that "
+    said += "this user can read"
     assert sentence(refused(*words, code=USAGE, files={"closed.toml": ""}, command=WITHOUT_RIGHTS)) == said
 
 

@@ -158,11 +158,11 @@ NO_REPLY = {
     b"exit": "the handler raised SystemExit: 7 for message 2 of PEER; that connection is closed, no other is touched",
     b"interrupt": "the handler raised KeyboardInterrupt for message 2 of PEER; that connection is closed, no other is",
     b"breaks": "the handler raised LookupError: in the middle for message 2 of PEER; that connection is closed, no",
-    b"text": "the handler returned a str, 'a text' (a text; return text.encode()) for message 2 of PEER; a reply is",
-    b"number": "the handler returned an int, 5 for message 2 of PEER; a reply is bytes, None, an iterable of bytes or",
-    b"dict": "the handler returned a dict, {} for message 2 of PEER; a reply is bytes, None, an iterable of bytes or",
+    b"text": "the handler returned a str ('a text'; return text.encode()) for message 2 of PEER; a reply is",
+    b"number": "the handler returned an int (5) for message 2 of PEER; a reply is bytes, None, an iterable of bytes or",
+    b"dict": "the handler returned a dict ({}) for message 2 of PEER; a reply is bytes, None, an iterable of bytes or",
     b"coroutine": "the handler returned a coroutine (something in it is written with `async def`; Paceline calls plain",
-    b"pieces": "the handler returned an iterable with a str, 'second' (a text; return text.encode()) in it for message",
+    b"pieces": "the handler returned an iterable with a str ('second'; return text.encode()) in it for message",
     b"large": "the handler returned 2,000,000 bytes at once (--max-buffer is 1,048,576) for message 2 of PEER",
 }
 

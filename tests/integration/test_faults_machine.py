@@ -333,7 +333,6 @@ def test_the_wall_clock_is_set(tmp_path: Path) -> None:
     env = {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(stamp),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
         "NO_FAKE_STAT": "1",
         "FAKETIME_NO_CACHE": "1",
@@ -346,7 +345,7 @@ def test_the_wall_clock_is_set(tmp_path: Path) -> None:
         for peer in half:
             peer.send(b"wh")
         with server.connect() as peer:
-            for step in ("+3600", "-7200", "+315000000", "-315000000", "+0"):
+            for step in ("+3600", "-7200", "+315000000"):
                 new = stamp.with_suffix(".new")
                 new.write_text(step)
                 new.rename(stamp)
@@ -358,6 +357,8 @@ def test_the_wall_clock_is_set(tmp_path: Path) -> None:
         for each in half:
             assert ask(each, b"o") in workers
         assert server.pids() == workers
+    years = [int(line[:4]) for line in server.log.splitlines()]
+    assert years[-1] - years[0] in (9, 10), "the server lived through it"
     assert " warning " not in server.log
 
 

@@ -137,12 +137,14 @@ WRONG = {
     "'echo', thread=4": "SettingError 2: there is no setting 'thread'; did you mean threads?",
     "'echo', threads=0": "SettingError 2: threads=0: must be a whole number from 1 to 4,096; the nearest right",
     "'echo', threads='many'": "SettingError 2: threads='many': must be a whole number from 1 to 4,096",
-    "'echo', bind=8888": "SettingError 2: bind=8888: must be an address, or a list of addresses that is not empty",
+    "'echo', bind=8888": "SettingError 2: bind=8888: must be HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or "
+    "fd://N; a port alone does not say on which interface; the nearest right value is 127.0.0.1:8888",
     "'echo', framing=paceline.Lines(limit=9)": "a framing object belongs to the handler: @paceline.message(framing=…)",
     "'echo', framing='lines'": "SettingError 2: framing='lines': there is no framing 'lines'; did you mean line?",
     "'echo', as_='connections'": "SettingError 2: as_='connections': must be message or connection",
     "'echo', workers=9, max_workers=4": "SettingError 2: ",
-    "'echo', config='no.toml'": "SettingError 2: config='no.toml': the file cannot be read: No such file or",
+    "'echo', config='no.toml'": "SettingError 2: config='no.toml': the file cannot be read: No such file or "
+    "directory; give the name of a TOML file that this user can read",
     "None": "TargetError 3: paceline.serve(None): the target must be a handler, or a text such as 'module:attribute'",
     "'echo', bind='unix:/etc/passwd'": "HostError 3: cannot listen on unix:/etc/passwd: a file of that name is in the",
 }
@@ -168,7 +170,7 @@ def test_a_handler_that_cannot_be_served_ends_the_script_with_3() -> None:
     ended = run_script("import paceline\npaceline.serve(5, bind='127.0.0.1:0')\nprint('not reached')\n")
     assert ended.code == 3
     assert ended.output == ""
-    assert "cannot start: int is an int, which cannot be called; a handler is a function or a class" in ended.log
+    assert "cannot start: 5 is an int, which cannot be called; a handler is a function or a class" in ended.log
 
 
 def test_in_another_thread_it_is_refused() -> None:

@@ -90,6 +90,28 @@ def test_a_file_may_write_keys_as_the_options_are_written() -> None:
             ),
         ),
         (
+            ({"bind": (":80", ":80")}, {}, None),
+            "--bind :80: must be given only once; leave one of the two out",
+        ),
+        (
+            ({}, {}, {"bind": 8888}),
+            (
+                "bind = 8888 in paceline.toml: must be HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or "
+                "fd://N; a port alone does not say on which interface; the nearest right value is 127.0.0.1:8888"
+            ),
+        ),
+        (
+            ({}, {}, {"bind": {}}),
+            (
+                "bind = {} in paceline.toml: must be an address (HOST:PORT, [::1]:PORT, :PORT (all interfaces), "
+                "unix:PATH or fd://N), or a list of addresses that is not empty; the default is 127.0.0.1:8888"
+            ),
+        ),
+        (
+            ({"heartbeat": "1s"}, {}, None),
+            "--heartbeat 1s: must be a time from 3s to 7d, in seconds or like 500ms or 2m; the nearest right value is 3s",
+        ),
+        (
             ({"target": ""}, {}, None),
             "TARGET '': must be a text that is not empty and holds no NUL; the default is echo",
         ),

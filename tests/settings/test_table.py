@@ -93,6 +93,7 @@ def test_the_documented_defaults() -> None:
         ("port", "bind"),
         ("graceful-timeout", "drain_timeout"),
         ("as_", "as"),
+        ("keep-alive", "keepalive"),
     ],
 )
 def test_the_setting_that_was_meant_is_found(word: str, key: str) -> None:
@@ -102,3 +103,8 @@ def test_the_setting_that_was_meant_is_found(word: str, key: str) -> None:
 def test_a_word_like_no_setting_finds_none() -> None:
     assert nearest_setting("qqqqqq") is None
     assert nearest_setting("") is None
+
+
+@pytest.mark.parametrize("word", ["--timeout", "PACELINE_TIMEOUT", "request-timeout"])
+def test_a_limit_on_the_time_of_a_call_is_not_taken_for_another_time(word: str) -> None:
+    assert nearest_setting(word.removeprefix("PACELINE_")) is None

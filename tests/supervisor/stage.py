@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -25,13 +26,14 @@ Line = dict[str, Any]
 class Stage:
     """A supervisor in a subprocess.  `options` are settings, and what `play` in troupe.py reads beside them."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, pass_fds: Sequence[int] = (), **options: object) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", TROUPE, json.dumps(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": ""},
+            pass_fds=pass_fds,
         )
         assert self.process.stdout is not None
         self.output = self.process.stdout.fileno()

@@ -20,6 +20,10 @@ def test_a_target_that_can_be_served() -> None:
     assert run("checked") == (0, "ok: stub is a message handler, framing lines", "")
 
 
+def test_a_connection_handler_has_no_framing() -> None:
+    assert run("checked_connection") == (0, "ok: stub is a connection handler", "")
+
+
 def test_a_target_that_cannot() -> None:
     code, output, errors = run("fails")
     assert (code, output) == (3, "")
@@ -30,22 +34,22 @@ def test_a_target_that_cannot() -> None:
 @pytest.mark.parametrize(
     ("main", "said"),
     [
-        ("crashes", "was killed by SIGSEGV"),
-        ("returns", "exited with code 9"),
-        ("crashes_checked", "exited with code 5"),
+        ("crashes", "was killed by SIGSEGV before it was ready\n"),
+        ("returns", "exited with code 9 before it was ready\n"),
+        ("crashes_checked", "exited with code 5 after it was ready\n"),
     ],
 )
 def test_a_process_that_dies_of_it(main: str, said: str) -> None:
     code, output, errors = run(main)
     assert (code, output) == (3, "")
-    assert errors.startswith(f"paceline: the process that loaded it {said}")
+    assert errors.startswith(f"paceline: the worker {said}")
 
 
 @pytest.mark.parametrize("main", ["hangs", "hangs_beyond_abort"])
 def test_an_import_that_hangs_shows_where(main: str) -> None:
     code, output, errors = run(main, boot_timeout=0.2)
     assert (code, output) == (3, "")
-    assert errors.startswith("paceline: it is not ready after 0.2 s (--boot-timeout)\n")
+    assert errors.startswith("paceline: the worker was not ready after 0.2 s (--boot-timeout)\n")
     assert ("in hangs" in errors) == (main == "hangs")
 
 

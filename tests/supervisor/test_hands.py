@@ -58,6 +58,19 @@ def test_a_process_that_cannot_be_made_leaves_nothing(hands: Hands, refusal: OSE
     assert open_count() == before
 
 
+def test_a_bug_in_the_making_of_a_process_is_an_answer_too(hands: Hands, log: Log) -> None:
+    def fail() -> int:
+        raise ZeroDivisionError("a bug")
+
+    hands.system = replace(hands.system, fork=fail)
+    before = open_count()
+    assert hands.carry_out(SPAWN) == ForkFailed(1, "ZeroDivisionError('a bug')")
+    ((event, fields),) = log.said
+    assert event == "supervisor-bug"
+    assert "in fail" in str(fields["detail"])
+    assert open_count() == before
+
+
 def test_what_is_no_connection_is_told_and_the_seat_is_emptied(hands: Hands, log: Log) -> None:
     hands.ready = (hands.seats[0],)
     for _ in range(3):

@@ -13,9 +13,10 @@ from paceline.errors import HostError
 from paceline.host import processes
 from paceline.supervisor.hands import Hands
 from paceline.supervisor.loop import Supervisor, supervise
-from paceline.supervisor.roster import Seat as RosterSeat
-from paceline.supervisor.vocabulary import Exited, Kill, Said, SeatEmptied, TimePassed
+from paceline.supervisor.roster import Roster, SeatState
+from paceline.supervisor.vocabulary import Command, Event, Exited, Kill, Said, SeatEmptied, TimePassed, Vacate
 from paceline.worker.messages import Leaving, encode
+from supervisor.scene import Log
 from supervisor.stage import Stage, connect, stop, wait_gone
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -106,11 +107,22 @@ def test_a_busy_port_is_refused_before_anything_is_forked() -> None:
             assert stage.all_said("worker-started") == []
 
 
-def test_more_workers_than_there_may_be_are_refused_by_name() -> None:
-    with Stage(workers=9, max_workers=4) as stage:
-        assert stage.wait_ended() == 2
+@pytest.mark.parametrize("bind", [["fd://{}"], ["127.0.0.1:0", "fd://{}"]])
+@pytest.mark.parametrize("number", [3, 4, 5, 7])
+def test_an_inherited_socket_is_never_one_of_our_own_descriptors(bind: list[str], number: int) -> None:
+    with Stage(workers=1, threads=1, bind=[text.format(number) for text in bind]) as stage:
+        assert stage.wait_ended() == 3
         (refused,) = stage.all_said("refused")
-        assert refused["text"].startswith("--workers 9 is more than --max-workers 4")
+        assert refused["text"].startswith(f"cannot listen on fd://{number}: descriptor {number} is not open; ")
+
+
+def test_an_inherited_socket_keeps_its_place_among_the_addresses() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        port, number = inherited.getsockname()[1], inherited.fileno()
+        with Stage(workers=1, threads=1, bind=["127.0.0.1:0", f"fd://{number}"], pass_fds=[number]) as stage:
+            first, second = stage.wait_for("listening")["addresses"].split(", ")
+            assert second == f"127.0.0.1:{port}" != first
+            stop(stage)
 
 
 def test_too_many_seats_for_the_machine_are_refused_and_leave_nothing_open() -> None:
@@ -248,6 +260,32 @@ def test_a_bug_in_the_loop_is_told_and_the_loop_goes_on() -> None:
         stop(stage)
 
 
+def test_what_goes_wrong_costs_one_command_and_not_the_others(
+    hands: Hands, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(hands)
+    supervisor.roster.serving = True
+    done: list[Command] = []
+
+    def carry_out(_hands: Hands, command: Command) -> Event | None:
+        done.append(command)
+        if command == Kill(0):
+            raise ZeroDivisionError("a bug")
+        return SeatEmptied(2) if command == Vacate(2) else None
+
+    def on(_roster: Roster, event: Event, now: float) -> list[Command]:
+        return [Kill(0), Kill(0), Vacate(2)] if isinstance(event, TimePassed) else [Kill(1)]
+
+    monkeypatch.setattr(Hands, "carry_out", carry_out)
+    monkeypatch.setattr(Roster, "on", on)
+    supervisor.react(TimePassed())
+    assert done == [Kill(0), Kill(0), Vacate(2), Kill(1)]
+    assert [event for event, _ in log.said] == ["supervisor-bug"] * 2
+    assert supervisor.is_wary
+    supervisor.wait()
+    assert not supervisor.is_wary
+
+
 # Without the loop
 
 
@@ -298,5 +336,5 @@ def test_every_tick_looks_for_memory_that_ran_out(hands: Hands) -> None:
 
 def test_a_seat_whose_emptying_was_forgotten_is_emptied_with_the_next_tick(hands: Hands) -> None:
     supervisor = Supervisor(hands)
-    supervisor.roster.seats[2] = RosterSeat.EMPTYING
+    supervisor.roster.seats[2] = SeatState.EMPTYING
     assert SeatEmptied(2) in list(supervisor.on_tick(5.0))

@@ -338,10 +338,3 @@ def test_a_worker_whose_watcher_stands_still_is_ended_and_replaced() -> None:
     commands = scene.exit(0, "was killed by SIGKILL", None)
     assert said(commands, "worker-died")
     assert scene.spawned[-1] == (scene.now, 0)
-
-
-def test_a_heartbeat_shorter_than_the_watchers_own_pace_kills_nobody() -> None:
-    scene = Scene.serving(1, heartbeat=0.5)
-    for second in range(60):
-        assert scene.tell(Ticked(beats={0: second // 2})) == []
-        scene.run(1)

@@ -86,10 +86,20 @@ def test_a_second_signal_ends_within_a_second_whatever_the_workers_do() -> None:
 
 def test_a_third_signal_kills_at_once() -> None:
     scene = Scene.serving(1)
-    scene.tell(StopAsked("SIGTERM"))
-    scene.tell(StopAsked("SIGTERM"))
-    assert of(Kill, scene.tell(StopAsked("SIGTERM"))) == [Kill(0)]
-    assert of(Kill, scene.tell(StopAsked("SIGTERM"))) == []
+    for expected in ([], [], [Kill(0)], []):
+        assert of(Kill, scene.tell(StopAsked("SIGTERM"))) == expected
+        scene.run(0.21)
+
+
+def test_a_signal_that_was_delivered_twice_is_no_second_signal() -> None:
+    scene = Scene.serving(1)
+    assert said(scene.tell(StopAsked("SIGINT")), "stopping")
+    scene.run(0.19)
+    assert scene.tell(StopAsked("SIGINT")) == []
+    scene.run(0.1)
+    assert said(scene.tell(StopAsked("SIGINT")), "stopping-now")
+    assert scene.tell(StopAsked("SIGINT")) == [], "nor the second a third"
+    assert of(Kill, scene.tell(StopAsked("SIGTERM"))) == [Kill(0)], "another signal is another"
 
 
 def test_quit_kills_at_once() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from paceline.supervisor.lifecycle import RESPAWN_S, State
-from paceline.supervisor.roster import ABANDON_S, ABORT_S, GRACE_S, Roster, Seat
+from paceline.supervisor.roster import ABANDON_S, ABORT_S, GRACE_S, Roster, SeatState
 from paceline.supervisor.vocabulary import (
     Abort,
     Command,
@@ -53,6 +53,7 @@ class World(RuleBasedStateMachine):
         self.dirty: set[int] = set()
         self.last_fork: dict[int, float] = {}
         self.beat = 0
+        self.asked = 0
         self.ever_ready = False
         self.stop_by: float | None = None
         self.code: int | None = None
@@ -181,7 +182,10 @@ class World(RuleBasedStateMachine):
         by = self.now + patience
         self.stop_by = by if self.stop_by is None else min(by, self.stop_by)
         self.healthy.clear()
-        self.tell(StopAsked("SIGTERM", at_once))
+        self.asked += 1
+        # One and the same twice within a moment would count once.
+        name = "SIGQUIT" if at_once else ("SIGTERM", "SIGINT")[self.asked % 2]
+        self.tell(StopAsked(name, at_once))
 
     # What always holds
 
@@ -193,10 +197,10 @@ class World(RuleBasedStateMachine):
         assert set(roster.workers) == set(self.alive)
         for seat, worker in roster.workers.items():
             assert roster.slots[worker.slot].seat == seat
-            assert roster.seats[seat] is Seat.TAKEN
-        taken = [seat for seat, state in enumerate(roster.seats) if state is Seat.TAKEN]
+            assert roster.seats[seat] is SeatState.TAKEN
+        taken = [seat for seat, state in enumerate(roster.seats) if state is SeatState.TAKEN]
         assert taken == sorted(self.alive)
-        assert {seat for seat, state in enumerate(roster.seats) if state is Seat.EMPTYING} == self.dirty
+        assert {seat for seat, state in enumerate(roster.seats) if state is SeatState.EMPTYING} == self.dirty
 
     @invariant()
     def no_slot_is_forgotten(self) -> None:
@@ -205,7 +209,7 @@ class World(RuleBasedStateMachine):
         for slot in self.roster.slots:
             if slot.seat is None and (self.ever_ready or slot.number == 0):
                 assert slot.not_before <= self.now + LONGEST_WAIT_S
-                assert Seat.FREE in self.roster.seats, "there are seats enough"
+                assert SeatState.FREE in self.roster.seats, "there are seats enough"
                 assert self.roster.next_at is not None
 
     @invariant()

@@ -2,7 +2,6 @@
 
 import pytest
 
-from paceline.errors import SettingError
 from paceline.settings import Settings
 from paceline.supervisor.size import size_of
 
@@ -18,6 +17,9 @@ from paceline.supervisor.size import size_of
         (3, None, 2, (3, 26)),
         (1, 1, 2, (1, 4)),
         (8, 8, 2, (8, 18)),
+        (300, None, 2, (300, 2050)),
+        (1024, None, 2, (1024, 2050)),
+        (None, None, 2000, (1024, 2050)),
     ],
 )
 def test_numbers(workers: int | None, most: int | None, cores: int, expected: tuple[int, int]) -> None:
@@ -28,10 +30,3 @@ def test_numbers(workers: int | None, most: int | None, cores: int, expected: tu
 def test_beyond_the_cores() -> None:
     assert size_of(Settings(workers=3), 2, "").exceeds_cores
     assert not size_of(Settings(workers=2), 2, "").exceeds_cores
-
-
-def test_more_workers_than_there_may_be() -> None:
-    with pytest.raises(
-        SettingError, match="--workers 9 is more than --max-workers 8; raise --max-workers to at least 9"
-    ):
-        size_of(Settings(workers=9, max_workers=8), 2, "")

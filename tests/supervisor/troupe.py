@@ -163,14 +163,18 @@ def fails_after_first(life: Life) -> None:
     (calm if life.plan.slot == 0 else fails)(life)
 
 
-def checked(life: Life, code: int = 0) -> None:
+def checked(life: Life, code: int = 0, kind: str = "message") -> None:
     from paceline.worker.messages import Ready
 
     assert life.plan.check
     assert not life.plan.listeners
     assert not life.plan.inboxes
-    life.say(Ready("message", "lines", "stub"))
+    life.say(Ready(kind, "lines", "stub"))
     os._exit(code)
+
+
+def checked_connection(life: Life) -> None:
+    checked(life, kind="connection")
 
 
 def crashes_checked(life: Life) -> None:
@@ -306,7 +310,7 @@ def play(options: dict[str, Any]) -> int:
     from paceline.errors import PacelineError
     from paceline.host import processes
     from paceline.settings import Settings
-    from paceline.supervisor import loop, roster
+    from paceline.supervisor import loop
     from paceline.supervisor.check import check_with
     from paceline.supervisor.system import System
 
@@ -321,7 +325,7 @@ def play(options: dict[str, Any]) -> int:
     if limit := options.pop("descriptors", 0):
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if options.pop("fast", False):
-        loop.TICK_S, roster.LEAST_HEARTBEAT_S = 0.02, 0.3
+        loop.TICK_S = 0.02
     if is_init:
         PR_SET_CHILD_SUBREAPER = 36  # noqa: N806 - the kernel's name; orphans of our descendants come to us
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.errors import SettingError
+from paceline.errors import SettingError, TargetError
 from paceline.wire import (
     Delimited,
     Fixed,
@@ -176,3 +176,6 @@ def test_what_a_handler_says_is_a_text_or_an_object() -> None:
 def test_what_is_no_framing_is_refused(given: object, why: str) -> None:
     with pytest.raises(SettingError, match=re.escape(why)):
         as_framing(given, LIMIT)
+    with pytest.raises(TargetError, match=rf"^app:f asks for a framing that cannot be: .*{re.escape(why)}") as caught:
+        as_framing(given, LIMIT, "app:f")
+    assert caught.value.exit_code == 3

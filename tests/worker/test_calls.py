@@ -170,7 +170,7 @@ def test_a_reply_in_pieces_is_closed_once(kind: str, end: str) -> None:
         assert handler.made.closed == 1
         logged = [event for event, _ in worker.log.said]
         assert logged == (
-            [] if is_good else ["handler-failed" if "raises" in end or "Exit" in end else "reply-refused"]
+            [] if is_good else ["handler-failed" if "raises" in end or "Exit" in end else "reply-too-large" if "limit" in end else "reply-refused"]
         )
         other.sendall(b"other\n")
         assert receive_exactly(other, 6) == b"other\n"

@@ -17,7 +17,7 @@ from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
-from paceline.worker.handover import LATER_S, MOST_AT_ONCE, Passing, Receiving, listener_of, record_of
+from paceline.worker.handover import LATER_S, MOST_AT_ONCE, Passing, Receiving, read_record, record_of
 from paceline.worker.plan import Inbox
 from paceline.worker.worker import Worker
 from workerbed import Bed, bed, unread_bytes
@@ -106,11 +106,11 @@ def fill(worker: Bed, count: int) -> None:
 
 @pytest.mark.parametrize("listener", [0, 1, 255, 10**6])
 def test_a_record_names_the_listener(listener: int) -> None:
-    assert listener_of(record_of(listener)) == listener
+    assert read_record(record_of(listener))[0] == listener
 
 
 def test_what_a_newer_version_adds_is_ignored() -> None:
-    assert listener_of(b'{"listener": 2, "protocol": "http", "state": [1, 2]}') == 2
+    assert read_record(b'{"listener": 2, "protocol": "http", "state": [1, 2]}')[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_what_a_newer_version_adds_is_ignored() -> None:
 )
 def test_a_record_that_names_none_is_refused(record: bytes) -> None:
     with pytest.raises(ValueError, match="a record"):
-        listener_of(record)
+        read_record(record)
 
 
 @given(st.binary(max_size=200))
 def test_no_record_does_worse_than_be_refused(record: bytes) -> None:
     try:
-        listener = listener_of(record)
+        listener, _ = read_record(record)
     except ValueError:
         return
     assert listener >= 0
@@ -161,7 +161,7 @@ def test_a_worker_with_clearly_more_passes_it_on(sender: Bed) -> None:
         arrived = seats.take(2)
         assert arrived is not None
         their_fd, record = arrived
-        assert listener_of(record) == 6
+        assert read_record(record)[0] == 6
         seats.clients[0].sendall(b"hello")
         assert streams.receive(their_fd, 100) == b"hello"
         os.close(their_fd)
@@ -280,8 +280,8 @@ class Taker:
         self.seats = seats
         self.seat = seat
 
-        def admit(fd: int, listener: int) -> None:
-            if worker.parts.accepting.admit(fd, listener):
+        def admit(fd: int, listener: int, passes: int) -> None:
+            if worker.parts.accepting.admit(fd, listener, passes):
                 worker.worker.wakeup.wake()
 
         self.receiving = Receiving(worker.worker, seats.inboxes[seat], admit)

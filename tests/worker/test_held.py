@@ -20,7 +20,7 @@ from paceline.host import streams
 from paceline.scoreboard.fields import ThreadState
 from paceline.worker.crew import Member
 from paceline.worker.held import HeldSocket, HeldTable, take_back
-from workerbed import receive_all, receive_exactly, reset
+from workerbed import Gate, bed, receive_all, receive_exactly, reset
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -310,6 +310,7 @@ def test_close_sends_the_end_and_keeps_the_descriptor(open_call: Open) -> None:
     assert receive_all(call.peer) == b"last"
     os.fstat(call.fd)
     assert take_back(call.held) == call.fd
+    os.close(call.fd)
 
 
 def test_with_closes(open_call: Open) -> None:
@@ -471,3 +472,33 @@ def test_its_peer_may_be_gone_already(open_call: Open) -> None:
     table.end_input()
     call.held.close()
     assert streams.peer_text(call.fd) == "a peer that is gone"
+
+
+def test_the_books_are_cleared_while_the_number_is_still_its_own() -> None:
+    """A handler takes the descriptor away and closes it; the kernel gives the number to the next connection."""
+    gate, taken = Gate(), threading.Event()
+    numbers: list[int] = []
+
+    def handler(conn: HeldSocket) -> None:
+        if not numbers:
+            numbers.append(conn.detach())
+            os.close(numbers[0])
+            taken.set()
+            gate.wait()
+        else:
+            numbers.append(conn.fileno())
+            conn.sendall(conn.recv(100))
+            conn.recv(100)
+
+    with bed(handler, as_="connection") as worker:
+        worker.connect()
+        assert taken.wait(10)
+        second = worker.connect()
+        second.sendall(b"hello")
+        assert second.recv(100) == b"hello"
+        gate.open()
+        eventually(lambda: worker.worker.held.taken == 0, "the first call is over")
+        if numbers[0] == numbers[1]:  # as the kernel usually does
+            assert list(worker.worker.tables.open) == [numbers[1]]
+        worker.worker.held.end_input()
+        assert second.recv(100) == b"", "the second call is still known, and sees end-of-file in a drain"

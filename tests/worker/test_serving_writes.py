@@ -125,8 +125,8 @@ def test_a_reply_over_the_buffer_is_refused_by_name(big: object, way: str) -> No
         client, other = worker.connect(), worker.connect()
         client.sendall(b"ab!c")
         assert receive_all(client) == (b"abok" if isinstance(big, list) else b"ab")
-        said = worker.log.wait_for("reply-refused")
-        assert said["got"] == "5,000 bytes at once (--max-buffer is 4,096)"
+        said = worker.log.wait_for("reply-too-large")
+        assert (said["bytes"], said["limit"]) == ("5,000", "4,096")
         assert said["message"] == 3
         client.close()
         worker.wait_closed(1)

@@ -26,7 +26,7 @@ def named(path: str, cited: str) -> File:
     """
     if not path or "\0" in path:
         raise SettingError(f"{cited}: must be the name of a file")
-    table = _table_of(path, cited)
+    table = _table_of(path, cited, "give the name of a TOML file that this user can read")
     if table is None:
         raise SettingError(f"{cited}: the file has no table [tool.paceline]; add it, or name another file")
     return File(table, _shown(path))
@@ -36,7 +36,7 @@ def found() -> File | None:
     """The file that counts when nobody named one; None when there is none.  Raises SettingError as `named` does."""
     for name in ("paceline.toml", "pyproject.toml"):
         if os.path.lexists(name):  # a broken symbolic link is there, and shall be complained of
-            table = _table_of(name, name)
+            table = _table_of(name, name, "mend that, or name another one with --config FILE")
             if table is not None:
                 return File(table, _shown(name))
     return None
@@ -50,9 +50,11 @@ def _is_project(path: str) -> bool:
     return os.path.basename(path) == "pyproject.toml"
 
 
-def _table_of(path: str, cited: str) -> dict[str, Any] | None:
-    document = _parsed(_text_of(path, cited), cited)
+def _table_of(path: str, cited: str, remedy: str) -> dict[str, Any] | None:
+    """`remedy` is what to do when the file cannot be read."""
+    document = _parsed(_text_of(path, cited, remedy), cited)
     if not _is_project(path):
+        _refuse_tables(document, cited)
         return document
     tools = document.get("tool", {})
     table = tools.get("paceline") if isinstance(tools, dict) else None
@@ -61,14 +63,21 @@ def _table_of(path: str, cited: str) -> dict[str, Any] | None:
     return table
 
 
-def _text_of(path: str, cited: str) -> str:
+def _refuse_tables(document: dict[str, Any], cited: str) -> None:
+    tools = document.get("tool")
+    for name, holder in (("paceline", document), ("tool.paceline", tools)):
+        if isinstance(holder, dict) and isinstance(holder.get("paceline"), dict):
+            raise SettingError(
+                f"{cited}: in this file the settings stand at the top, without a table; take the line [{name}] away"
+            )
+
+
+def _text_of(path: str, cited: str, remedy: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise SettingError(
-            f"{cited}: the file cannot be read: {error.strerror}; --config FILE names another one"
-        ) from None
+        raise SettingError(f"{cited}: the file cannot be read: {error.strerror}; {remedy}") from None
     if len(data) > LARGEST_FILE:
         raise SettingError(f"{cited}: the file has more than {LARGEST_FILE:,} bytes; no settings are that long")
     try:

@@ -9,9 +9,12 @@ connection by then.  SIGPIPE must be ignored, as Python starts; then writing to 
 import _socket
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 
 RECEIVE_BYTES = 65536
 """One receive: the most a single read takes."""
@@ -132,6 +135,14 @@ def peer_text(fd: int) -> str:
         stream.detach()
     host = host.removeprefix("::ffff:") if "." in host else host  # IPv4, by a listener for both (RFC 4291, 2.5.5.2)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unread_bytes(fd: int) -> int:
+    """How many bytes have arrived and were not read (ioctl FIONREAD, tcp(7), unix(7)); 0 when it is gone."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def accept_queue(listener: socket.socket) -> int:

@@ -169,7 +169,7 @@ def _checked(row: Setting, source: Source, raw: object) -> Any:
     try:
         return row.kind.read(raw)
     except WrongValueError as wrong:
-        remedy = (
+        remedy = wrong.remedy or (
             f"the nearest right value is {wrong.nearest}" if wrong.nearest else f"the default is {row.default_text}"
         )
         wrong_part = raw if wrong.value is None else wrong.value

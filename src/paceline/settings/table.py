@@ -48,7 +48,7 @@ class Settings:
         ("127.0.0.1:8888",), Addresses(), SERVED,
         "where to listen: HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or fd://N; port 0 takes a free one; "
         "may be given several times, or separated by commas in a single text",
-        "restart", short="-b", also="address host listen port socket")  # fmt: skip
+        "restart", short="-b", also="address host listen port socket p")  # fmt: skip
     as_: str | None = _row(
         None, Choice(choices=("message", "connection"), word="auto", metavar="KIND"), SERVED,
         "how the handler is called: with each message, or once with the whole connection; auto: as it is marked, "
@@ -70,7 +70,7 @@ class Settings:
         "at once", short="-w", also="processes procs cores")  # fmt: skip
     max_workers: int | None = _row(
         None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
-        "how many workers there may ever be; room for them is made at the start; auto: 4 × workers, at least 8",
+        "how many workers there may ever be; room for them is made at the start; auto: 4 × workers, at least 8 and at most 1024",
         "restart")  # fmt: skip
     threads: int = _row(
         64, Whole(low=1, high=4096), CREW,
@@ -91,12 +91,13 @@ class Settings:
         "restart")  # fmt: skip
     max_message: int = _row(
         MIB, Size(low=1, high=GIB), SIZES,
-        "the longest message; a peer that sends a longer one is disconnected",
+        "the longest message; a peer that sends a longer one is disconnected; a handler that answers with as much needs "
+        "as large a --max-buffer",
         "new workers", also="max_size")  # fmt: skip
     max_buffer: int = _row(
         MIB, Size(low=4 * KIB, high=GIB), SIZES,
         "the most that is kept for a peer that does not read its replies; a peer for whom it is not enough is "
-        "disconnected",
+        "disconnected; a single reply that is larger is refused, unless it is returned in pieces (an iterable)",
         "new workers")  # fmt: skip
     first_byte_timeout: float | None = _row(
         None, _limit(0.01, off=True), PEERS,
@@ -117,12 +118,12 @@ class Settings:
     idle_timeout: float | None = _row(
         None, _limit(0.01, off=True), PEERS,
         "a connection on which nothing happens for this time is closed",
-        "new workers", also="keep_alive")  # fmt: skip
+        "new workers")  # fmt: skip
     keepalive: float | None = _row(
         60.0, _limit(1.0, 32_767.0, off=True), PEERS,
         "how long a peer may be silent before TCP asks whether its machine is still there; after as long again without "
         "an answer the connection is given up; rounded up to whole seconds",
-        "restart")  # fmt: skip
+        "restart", also="keep_alive")  # fmt: skip
     boot_timeout: float = _row(
         30.0, _limit(0.1), WORKERS,
         "a worker must have imported the target and be ready within this time",
@@ -132,8 +133,8 @@ class Settings:
         "calls have this time to finish when the server stops; then they are cut, and the exit code is 4",
         "at once", also="graceful_timeout stop_timeout shutdown_timeout")  # fmt: skip
     heartbeat: float = _row(
-        10.0, _limit(0.5), WORKERS,
-        "a worker that shows no sign of life for this time is killed and replaced",
+        10.0, _limit(3.0), WORKERS,
+        "a worker that shows no sign of life for this time is killed and replaced; it shows one every second",
         "at once")  # fmt: skip
     chdir: str | None = _row(
         None, Text(word=".", metavar="DIR"), AROUND,
@@ -193,8 +194,14 @@ GROUPS: Mapping[str, list[Setting]] = {
 }
 
 
+NOT_HERE = frozenset({"timeout", "call_timeout", "request_timeout", "worker_timeout"})
+"""What other servers call a limit on the time of a call, which does not exist here: no other time is meant by it."""
+
+
 def nearest_setting(word: str) -> Setting | None:
     """The setting whose name, or whose name in other servers, is most like `word`."""
     folded = word.strip("-_").casefold().replace("-", "_")
+    if folded in NOT_HERE:
+        return None
     names = {name: row for row in TABLE for name in (*row.also, row.key)}
     return names.get(folded) or names.get(near(folded, names))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-from paceline.addresses import Address, NotAnAddressError, parse_address
+from paceline.addresses import FORMS, Address, NotAnAddressError, parse_address
 
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµμ/]*)\s*")
 _DIGITS = 18
@@ -28,13 +28,17 @@ _DIGITS = 18
 
 
 class WrongValueError(Exception):
-    """A value that cannot be: the rule, the nearest right value if there is one, and the part that is wrong."""
+    """A value that cannot be: the rule, the nearest right value if there is one, and the part that is wrong.
 
-    def __init__(self, rule: str, nearest: str = "", value: object = None) -> None:
-        super().__init__(rule, nearest, value)
+    `remedy` is said where no other value is the answer.
+    """
+
+    def __init__(self, rule: str, nearest: str = "", value: object = None, *, remedy: str = "") -> None:
+        super().__init__(rule, nearest, value, remedy)
         self.rule = rule
         self.nearest = nearest
         self.value = value
+        self.remedy = remedy
 
 
 def near(word: str, names: Iterable[str]) -> str:
@@ -289,18 +293,19 @@ class Addresses(Kind):
 
     def body_of(self, raw: object) -> tuple[str, ...]:
         parts = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
+        parts = [parts] if type(parts) is int else parts
         if not isinstance(parts, list | tuple) or not parts:
-            raise WrongValueError("an address, or a list of addresses that is not empty")
+            raise WrongValueError(f"an address ({FORMS}), or a list of addresses that is not empty")
         found: list[Address] = []
         for part in parts:
-            if not isinstance(part, str):
-                raise WrongValueError("an address, or a list of addresses", value=part)
+            if not isinstance(part, str) and type(part) is not int:
+                raise WrongValueError(f"an address ({FORMS}), or a list of addresses", value=part)
             try:
-                address = parse_address(part)
+                address = parse_address(str(part))  # a bare number is never one, and the error says what was meant
             except NotAnAddressError as wrong:
                 raise WrongValueError(wrong.rule, wrong.nearest, part) from None
             if address in found and not (address.kind == "tcp" and address.port == 0):
-                raise WrongValueError("given only once", address.text, part)
+                raise WrongValueError("given only once", value=part, remedy="leave one of the two out")
             found.append(address)
         return tuple(address.text for address in found)
 

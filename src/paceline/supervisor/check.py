@@ -56,10 +56,12 @@ def check_with(settings: Settings, target: object | None, system: System) -> int
     if failed is not None:
         return _refuse(failed.why, failed.traceback, failed.exit_code if 0 < failed.exit_code < 126 else 3)
     if not in_time:
-        return _refuse(f"it is not ready after {span_text(settings.boot_timeout)} (--boot-timeout)", detail, 3)
+        return _refuse(f"the worker was not ready after {span_text(settings.boot_timeout)} (--boot-timeout)", detail, 3)
     if ready is None or processes.exit_code_of(status) != 0:
-        return _refuse(f"the process that loaded it {processes.cause_of(status)}", detail, 3)
-    return _accept(f"ok: {ready.target or served} is a {ready.kind} handler, framing {ready.framing}")
+        when = "before it was ready" if ready is None else "after it was ready"
+        return _refuse(f"the worker {processes.cause_of(status)} {when}", detail, 3)
+    framing = "" if ready.kind == "connection" else f", framing {ready.framing}"
+    return _accept(f"ok: {ready.target or served} is a {ready.kind} handler{framing}")
 
 
 def _start(seat: Seat, settings: Settings, target: object, board: Board, system: System) -> None:

@@ -8,13 +8,13 @@ import os
 import select
 import signal
 import socket
+import traceback
 from dataclasses import dataclass
 
 from paceline.host import processes
 from paceline.host.listeners import Listener, close_listener
 from paceline.host.passing import NotAConnection
 from paceline.scoreboard.board import Board
-from paceline.scoreboard.fields import THREAD
 from paceline.settings import Settings
 from paceline.supervisor import child
 from paceline.supervisor.seats import Seat
@@ -93,12 +93,16 @@ class Hands:
                 pid = child.start(self.plan_of(command, seat, theirs), self.system.main, self.system.fork)
             try:
                 seat.sit(pid, processes.open_pidfd(pid))
-            except OSError:
+            except Exception:
                 os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
                 processes.reap_soon(pid)
                 raise
-        except OSError as error:
+        except Exception as error:
             seat.leave()
+            if not isinstance(error, OSError):  # a bug of ours, but the roster waits for an answer
+                detail = "".join(traceback.format_exception(error))
+                self.log.say("supervisor-bug", where="the start of a worker", error=repr(error), detail=detail)
+                return ForkFailed(seat.number, repr(error))
             return ForkFailed(seat.number, error.strerror or str(error))
         return Forked(seat.number, pid)
 
@@ -159,9 +163,7 @@ class Hands:
 
     def count_calls(self) -> int:
         """Calls that were begun, by all workers there ever were."""
-        words, layout, calls = self.board.words, self.board.layout, THREAD["calls"]
-        rows = (layout.thread_index(seat, thread) for seat in range(layout.seats) for thread in range(layout.threads))
-        return sum(words[row + calls] for row in rows)
+        return self.board.snapshot().calls
 
     def bury_all(self, patience_ms: int) -> None:
         """At an end that was not planned: kill and reap whoever is there, and leave behind who is not gone in time."""

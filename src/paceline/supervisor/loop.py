@@ -29,7 +29,7 @@ from paceline import clock
 from paceline.addresses import parse_address
 from paceline.errors import HostError, UsageError
 from paceline.host import processes, signals
-from paceline.host.listeners import Listener, open_listener
+from paceline.host.listeners import Listener, close_listener, open_listener
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
@@ -75,12 +75,22 @@ def supervise(settings: Settings, target: object | None, system: System) -> int:
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("the server must be started from the main thread, because signals arrive only there")
     _require_pidfds()
+    addresses = [parse_address(text) for text in settings.bind]
+    listeners: list[Listener] = []
+
+    def listen(*kinds: str) -> None:
+        for index, address in enumerate(addresses):
+            if address.kind in kinds:
+                listeners.append(open_listener(address, index, settings.backlog, settings.keepalive))
+
     with ExitStack() as stack:
+        stack.callback(_close_all, listeners)
+        # Before anything of ours is open: fd://9 shall never be the log, the board or the inbox of a seat.
+        listen("fd")
         log = system.open_log("supervisor", settings.log_format)
         stack.callback(log.close)
         size = size_of(settings, *system.usable_cores())
         signal_fds = stack.enter_context(_signals_as_bytes(is_init=system.is_init))
-        listeners: list[Listener] = []
         board = Board.create(
             size.seats,
             settings.threads,
@@ -94,10 +104,16 @@ def supervise(settings: Settings, target: object | None, system: System) -> int:
         served = settings.target if target is None else target
         hands = Hands(settings, served, system, log, size, signal_fds, listeners, board, seats)
         stack.callback(hands.stop_listening)
-        for index, text in enumerate(settings.bind):
-            listeners.append(open_listener(parse_address(text), index, settings.backlog, settings.keepalive))
+        # After the signals are ours: who asks for the end from here on leaves no file of a Unix socket behind.
+        listen("tcp", "unix")
+        listeners.sort(key=lambda listener: listener.index)
         stack.callback(hands.bury_all, FAREWELL_MS)
         return Supervisor(hands).run()
+
+
+def _close_all(listeners: list[Listener]) -> None:
+    while listeners:
+        close_listener(listeners.pop())
 
 
 def _require_pidfds() -> None:
@@ -157,6 +173,8 @@ class Supervisor:
         )
         self.oom = OutOfMemory()
         self.started_at = self.tick_at = self.now()
+        self.is_wary = False
+        """Something has just gone wrong in here."""
 
     # The loop
 
@@ -169,8 +187,6 @@ class Supervisor:
                     for event in hear(seat):
                         self.react(event)
             except Exception as error:
-                if not self.roster.serving:
-                    raise
                 self.on_bug(error)
         if self.roster.serving:
             self.log.say("stopped", uptime=span_text(self.now() - self.started_at), calls=self.hands.count_calls())
@@ -178,6 +194,8 @@ class Supervisor:
 
     def wait(self) -> list[tuple[Hear, Seat | None]]:
         """Wait until something happened; returns who is to be heard, in this order."""
+        if self.is_wary:
+            self.pause()
         now, next_at = self.now(), self.roster.next_at
         until = self.tick_at if next_at is None else min(self.tick_at, next_at)
         sources = self.sources()
@@ -204,18 +222,37 @@ class Supervisor:
         return sources
 
     def react(self, event: Event) -> None:
-        """Ask the roster, and carry out what it says."""
+        """Ask the roster, and carry out what it says.
+
+        Whatever goes wrong costs the one event or the one command: of the others, nobody would tell us again.
+        """
         events = deque([event])
         while events:
-            commands = self.roster.on(events.popleft(), self.now())
+            try:
+                commands = self.roster.on(events.popleft(), self.now())
+            except Exception as error:
+                self.on_bug(error)
+                continue
             self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.in_state(State.READY))
-            answers = [self.hands.carry_out(command) for command in commands]
-            events.extend(answer for answer in answers if answer is not None)
+            for command in commands:
+                try:
+                    answer = self.hands.carry_out(command)
+                except Exception as error:
+                    self.on_bug(error)
+                else:
+                    events += [answer] if answer is not None else []
 
     def on_bug(self, error: Exception) -> None:
-        """Ours: it is told, and the loop goes on; what cannot be done now is tried again with the next event."""
+        """Ours: it is told, and the loop goes on.  Before the first worker is ready it is the end: raises `error`."""
+        if not self.roster.serving:
+            raise error
+        self.is_wary = True
         where, detail = "the supervisor's loop", "".join(traceback.format_exception(error))
         self.log.say("supervisor-bug", where=where, error=repr(error), detail=detail)
+
+    def pause(self) -> None:
+        """Wait for nothing but signals, for a moment."""
+        self.is_wary = False
         poll = select.poll()
         poll.register(self.hands.signal_fds[0], select.POLLIN)
         poll.poll(WARY_MS)

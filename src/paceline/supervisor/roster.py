@@ -55,21 +55,22 @@ GRACE_S = 0.5
 much after that last word if it came at the last moment."""
 ABORT_S = 0.4
 """Who was sent SIGABRT must be gone by then; then comes SIGKILL."""
-LEAST_HEARTBEAT_S = 3.0
-"""A watcher shows itself every second and is looked at every second: less than this proves nothing."""
 ABANDON_S = 5.0
 """In a stop, a killed worker that is not gone by then is left behind: the kernel does not let go of it."""
 ABANDON_HARD_S = 0.4
 """The same after a second signal, which ends the server within a second."""
 
 
+ECHO_S = 0.2
+"""The same signal once more within this time is the first one: Ctrl-C reaches the whole process group, and whoever
+started us (a wrapper, a container's init) passes it on, too."""
 ANNOUNCE_S = 1.0
 """How long the first worker waits for the others before the server says that it serves."""
 
 ENDED_BY_US = (State.ABORTING, State.KILLED)
 
 
-class Seat(Enum):
+class SeatState(Enum):
     FREE = auto()
     TAKEN = auto()
     EMPTYING = auto()
@@ -97,7 +98,7 @@ class Roster:
     """From 0 to 1, for the jitter."""
     generation: int = 1
     slots: list[Slot] = field(init=False)
-    seats: list[Seat] = field(init=False)
+    seats: list[SeatState] = field(init=False)
     workers: dict[int, Worker] = field(default_factory=dict)
     """By seat."""
     serving: bool = False
@@ -105,6 +106,8 @@ class Roster:
     announce_by: float | None = None
     """It serves and has not said so yet, because other workers are still starting; then it will."""
     stop: Stop | None = None
+    asked: tuple[str, float] = ("", -ECHO_S)
+    """The signal that was last obeyed, and when."""
     abandon_at: float | None = None
     cut: int = 0
     """Calls that the stop has cut."""
@@ -115,7 +118,7 @@ class Roster:
 
     def __post_init__(self) -> None:
         self.slots = [Slot(number) for number in range(self.workers_wanted)]
-        self.seats = [Seat.FREE] * self.seats_made
+        self.seats = [SeatState.FREE] * self.seats_made
 
     def on(self, event: Event, now: float) -> list[Command]:
         """What is to be done about the event; to be carried out in this order."""
@@ -136,7 +139,7 @@ class Roster:
             return None
         times = [worker.kill_at for worker in self.workers.values()]
         times += [self.abandon_at, self.deaths.recovers_at, self.announce_by]
-        if Seat.FREE in self.seats:
+        if SeatState.FREE in self.seats:
             times += [slot.not_before for slot in self._vacant()]
         return min((at for at in times if at is not None), default=None)
 
@@ -145,7 +148,7 @@ class Roster:
 
     def is_emptying(self, seat: int) -> bool:
         """Its worker is dead, and SeatEmptied is awaited."""
-        return self.seats[seat] is Seat.EMPTYING
+        return self.seats[seat] is SeatState.EMPTYING
 
     # What happened
 
@@ -162,8 +165,8 @@ class Roster:
             case Exited():
                 yield from self._on_exited(event, now)
             case SeatEmptied():
-                if self.seats[event.seat] is Seat.EMPTYING:
-                    self.seats[event.seat] = Seat.FREE
+                if self.seats[event.seat] is SeatState.EMPTYING:
+                    self.seats[event.seat] = SeatState.FREE
             case StopAsked():
                 yield from self._on_stop_asked(event, now)
             case Ticked():
@@ -181,7 +184,7 @@ class Roster:
 
     def _on_fork_failed(self, event: ForkFailed, now: float) -> Iterator[Command]:
         worker = self.workers.pop(event.seat)
-        self.seats[event.seat] = Seat.FREE
+        self.seats[event.seat] = SeatState.FREE
         slot = self.slots[worker.slot]
         slot.seat = None
         slot.refusals += 1
@@ -228,7 +231,7 @@ class Roster:
         slot = self.slots[worker.slot]
         slot.seat = None
         slot.not_before = max(now, slot.forked_at + RESPAWN_S)
-        self.seats[event.seat] = Seat.EMPTYING
+        self.seats[event.seat] = SeatState.EMPTYING
         yield Vacate(event.seat)
         if worker.ready_at is None:
             yield from self._gone_before_ready(worker, slot, event, now)
@@ -286,6 +289,10 @@ class Roster:
     # The end
 
     def _on_stop_asked(self, event: StopAsked, now: float) -> Iterator[Command]:
+        name, at = self.asked
+        if event.signal == name and now - at < ECHO_S:
+            return
+        self.asked = event.signal, now
         within = self.drain_timeout_s
         if event.at_once or self.stop is Stop.HARD or self.stop is Stop.KILL:
             self.stop, within = Stop.KILL, 0.0
@@ -364,7 +371,7 @@ class Roster:
             beat = event.beats.get(worker.seat, worker.beat)
             if beat != worker.beat:
                 worker.beat, worker.beat_at = beat, now
-            elif now - worker.beat_at > max(self.heartbeat_s, LEAST_HEARTBEAT_S):
+            elif now - worker.beat_at > self.heartbeat_s:
                 why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
                 yield from self._abort(worker, why, now)
         stuck = self.waiting.intersection(event.waiting)
@@ -383,9 +390,9 @@ class Roster:
 
     def _fill(self, now: float) -> Iterator[Command]:
         for slot in self._vacant():
-            if slot.not_before <= now and Seat.FREE in self.seats:
-                slot.seat = self.seats.index(Seat.FREE)
-                self.seats[slot.seat] = Seat.TAKEN
+            if slot.not_before <= now and SeatState.FREE in self.seats:
+                slot.seat = self.seats.index(SeatState.FREE)
+                self.seats[slot.seat] = SeatState.TAKEN
                 self.workers[slot.seat] = Worker(slot.number, slot.seat)
                 yield Spawn(slot.number, slot.seat, self.generation)
                 return

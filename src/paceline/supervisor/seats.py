@@ -142,9 +142,8 @@ class Seat:
         """
         if not others or not self.has_waiting():
             return not self.has_waiting()
-        spare = (
-            Spare()
-        )  # the dead worker's descriptors were just given back: there is room for it, and for one connection
+        # The dead worker's descriptors were just given back: there is room for it, and for one connection.
+        spare = Spare()
         turn = 0
         try:
             while True:

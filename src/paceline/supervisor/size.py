@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from paceline.errors import SettingError
 from paceline.settings import Settings
+
+
+MOST_WORKERS = 1024
+"""As the settings' table has it, for what was left to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,8 @@ def size_of(settings: Settings, cores: int, why_cores: str) -> Size:
     """The numbers for these settings on so many usable cores.
 
     Twice as many seats as there may ever be workers, so that each may have its replacement beside it, and two for a
-    reload's canary and a straggler.  Raises SettingError when more workers are asked for than there may be.
+    reload's canary and a straggler.  That there are no more workers than there may be, the settings have seen to.
     """
-    most = settings.max_workers
-    workers = settings.workers or (cores if most is None else min(cores, most))
-    if most is None:
-        most = max(8, 4 * workers)
-    if workers > most:
-        raise SettingError(
-            f"--workers {workers} is more than --max-workers {most}; "
-            f"raise --max-workers to at least {workers}, or leave it out"
-        )
+    workers = settings.workers or min(cores, settings.max_workers or MOST_WORKERS)
+    most = settings.max_workers or min(MOST_WORKERS, max(8, 4 * workers))
     return Size(workers, 2 * most + 2, cores, why_cores)

@@ -13,7 +13,7 @@ The worker calls `as_framing` once, when it has loaded the target; the limit is 
 import re
 from typing import Any, Literal
 
-from paceline.errors import SettingError
+from paceline.errors import SettingError, TargetError
 from paceline.wire.delimited import LONGEST, Delimited
 from paceline.wire.fixed import Fixed
 from paceline.wire.framing import Framing, size_text
@@ -37,11 +37,21 @@ _WRITTEN = {13: r"\r", 10: r"\n", 9: r"\t", 0: r"\0", 92: r"\\"}
 _PIECE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", re.DOTALL)
 
 
-def as_framing(given: object, max_message: int) -> Framing:
+def as_framing(given: object, max_message: int, of: str | None = None) -> Framing:
     """`given` as a framing: a text as for `--framing`, or an object with the methods `cut` and `join`.
 
-    Raises SettingError when it is neither; it says what is missing.
+    Raises SettingError when it is neither; it says what is missing.  `of` names the target that brought it, in a
+    decorator or an attribute: then it is no setting, and the error is a TargetError that names the target.
     """
+    try:
+        return _as_framing(given, max_message)
+    except SettingError as error:
+        if of is None:
+            raise
+        raise TargetError(f"{of} asks for a framing that cannot be: {error}") from None
+
+
+def _as_framing(given: object, max_message: int) -> Framing:
     if isinstance(given, str):
         return framing_from_text(given, max_message)
     named: Any = given

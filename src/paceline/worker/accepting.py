@@ -87,7 +87,7 @@ class Accepting:
             if self.passing is None or not self.passing.try_pass(accepted, listener.index):
                 self.admit(accepted, listener.index)
 
-    def admit(self, fd: int, listener: int) -> bool:
+    def admit(self, fd: int, listener: int, passes: int = 0) -> bool:
         """A connection becomes ours.  True: there is something to do for it already, and it is in `ready`.
 
         Called by the leader, and by the watcher for what came through the inbox.
@@ -96,6 +96,9 @@ class Accepting:
         tables = worker.tables
         greets = worker.hook("connected") is not None or worker.hook("disconnected") is not None
         connection = Connection(fd, self._way_in(listener), State.FRESH if greets else State.OPEN)
+        connection.passes = passes
+        if greets or worker.handler.wants_connection:
+            connection.remember_peer()
         tables.enter(connection)
         if worker.times_all:
             tables.timed[fd] = connection

@@ -74,12 +74,12 @@ def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd
     first = FirstThread()
     worker.crew = _crew(plan, worker, loop, first)
 
-    def admit(fd: int, listener: int) -> None:
-        if accepting.admit(fd, listener):
+    def admit(fd: int, listener: int, passes: int) -> None:
+        if accepting.admit(fd, listener, passes):
             worker.wakeup.wake()
 
     receiving = Receiving(worker, plan.inboxes[plan.seat], admit) if has_siblings else None
-    watcher = Watcher(worker, serving, plan, receiving, signal_fd)
+    watcher = Watcher(worker, serving, plan, receiving, passing, signal_fd)
     return Parts(worker, serving, accepting, loop, watcher, first)
 
 

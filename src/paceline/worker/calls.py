@@ -42,6 +42,8 @@ class Calls:
         self.wants_connection = worker.handler.wants_connection
         self.connected = worker.hook("connected")
         self.disconnected = worker.hook("disconnected")
+        self.on_taken: Callable[[Connection], None] = lambda _c: None
+        """What else is to be done when a handler takes the descriptor away; set once, by serving.py."""
         self.most_reply_bytes = worker.settings.max_buffer
         self.batch_bytes = min(BATCH_BYTES, self.most_reply_bytes)
 
@@ -76,10 +78,11 @@ class Calls:
             except BaseException as error:  # noqa: BLE001 - whatever user code raises ends here
                 self.fail(c, error, me)
                 queue = None
+            if roles.leader is not me:
+                self.end_if_forked()  # before anything is written to the scoreboard, which is the parent's
             if begun is not None:
                 self._measure(begun, me)
             if roles.leader is not me:
-                self.end_if_forked()
                 break
         return replies, made
 
@@ -144,32 +147,47 @@ class Calls:
             self.end_if_forked()
             self._measure(begun, me)
 
-    def hold(self, c: Connection, me: Member) -> bool:
-        """A whole-connection call.  False: the handler took the descriptor away, and there is nothing left to close."""
+    def hold(self, c: Connection, me: Member) -> None:
+        """A whole-connection call; afterwards it is closing, or closed if the handler took the descriptor away."""
         worker = self.worker
         worker.crew.promote(me, Why.EAGER)
         words = me.words
         fd = c.fd
         settings = worker.settings
-        held = HeldSocket(fd, me, c.listener, settings.idle_timeout, settings.write_timeout)
+        held = HeldSocket(
+            fd, me, c.listener, settings.idle_timeout, settings.write_timeout, on_taken=lambda: self._on_taken(c)
+        )
         worker.held.add(fd)
         words[me.fd] = fd
         self._announce(me)
         wall, cpu = clock.now_ns(), clock.thread_cpu_ns()
         try:
-            self.call(held)
+            returned = self.call(held)
             self.end_if_forked()  # before `remove`: another thread of the parent may have held its lock
             reason = "handler"
+            if returned is not None:
+                worker.log.say("reply-unused", got=describe(returned), peer=c.peer)
         except BaseException as error:  # noqa: BLE001
             reason = self._fail_held(c, held, error, me)
         finally:
-            worker.held.remove(fd)
             words[me.fd] = 0
+            if c.is_closed:
+                worker.held.end_taken()
+            else:
+                worker.held.remove(fd)
         took = clock.now_ns() - wall
         worker.sample(me, took, took - (clock.thread_cpu_ns() - cpu))
-        c.phase = after(c.phase, Event.CLOSE)
-        c.reason = reason
-        return take_back(held) >= 0
+        if not c.is_closed:
+            take_back(held)
+            c.phase = after(c.phase, Event.CLOSE)
+            c.reason = reason
+
+    def _on_taken(self, c: Connection) -> None:
+        """The handler takes the descriptor away: off the books with it, while the number is still its own."""
+        c.phase = after(c.phase, Event.LOST)
+        c.reason = "handler"
+        self.worker.held.take_away(c.fd)
+        self.on_taken(c)
 
     def take(self, c: Connection, reply: Any, replies: list[bytes], me: Member) -> None:
         """A reply that is not plain bytes: add what it says to `replies`, or note how it goes on."""
@@ -181,7 +199,7 @@ class Calls:
         elif isinstance(reply, bytes | bytearray | memoryview):
             whole = bytes(reply)
             if len(whole) > self.most_reply_bytes:
-                self.refuse(c, f"{len(whole):,} bytes at once (--max-buffer is {self.most_reply_bytes:,})", me)
+                self._refuse_large(c, len(whole), me)
             else:
                 replies.append(whole)
         elif isinstance(reply, str | Mapping) or not hasattr(type(reply), "__iter__"):
@@ -235,6 +253,14 @@ class Calls:
         self._drop_source(c, me)
         self.end(c, "error")
 
+    def _refuse_large(self, c: Connection, size: int, me: Member) -> None:
+        me.words[me.errors] += 1
+        self.worker.log.say(
+            "reply-too-large", bytes=f"{size:,}", limit=f"{self.most_reply_bytes:,}", message=c.messages, peer=c.peer
+        )
+        self._drop_source(c, me)
+        self.end(c, "error")
+
     def _drop_source(self, c: Connection, me: Member) -> None:
         """A generator's `finally` runs now, not when somebody collects it."""
         source, c.source = c.source, None
@@ -281,6 +307,8 @@ def contained(worker: Worker, name: str, hook: Callable[[], Any] | None) -> bool
         return True
     try:
         hook()
+        if worker.forked:
+            os._exit(FORKED_CHILD_EXIT)
     except BaseException as error:  # noqa: BLE001
         worker.log.say("hook-failed", hook=name, error=_said(error), where="", detail=user_traceback(error))
         return False

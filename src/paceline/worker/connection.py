@@ -72,10 +72,12 @@ class Connection:
     state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
     """
 
-    __slots__ = ("_state", "armed", "busy", "fd", "greeted", "messages", "out", "phase", "polled", "queue", "reason",
-                 "received", "rest", "sent", "source", "uncut", "watch", "way_in")  # fmt: skip
+    __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passes", "phase",
+                 "polled", "queue", "reason", "received", "rest", "sent", "source", "uncut", "watch",
+                 "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
+        self._peer: str | None = None
         self._state: object = None
         self.messages = 0
         # the worker's:
@@ -84,6 +86,8 @@ class Connection:
         self.phase = phase
         self.busy = phase is not State.OPEN
         """Something is in hand, or will be before the next message: the fast path must not touch it."""
+        self.passes = 0
+        """How often it was passed from worker to worker."""
         self.polled = False
         """Its descriptor is in the epoll set."""
         self.armed = False
@@ -102,6 +106,8 @@ class Connection:
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
         """Bytes that were received and not yet cut: they come after `queue`."""
+        self.owed: int | None = None
+        """In a drain: how many bytes of what it had sent are still to be read."""
         self.sent = 0
         """Bytes that the peer took of what had waited."""
         self.source: Iterator[Any] | None = None
@@ -111,8 +117,14 @@ class Connection:
 
     @property
     def peer(self) -> str:
+        if self._peer is not None:
+            return self._peer
         # After the end its number may be another connection's.
         return _CLOSED if self.phase is State.CLOSED else streams.peer_text(self.fd)
+
+    def remember_peer(self) -> None:
+        """Keep the text, for a handler that may ask when the peer is gone and the kernel has forgotten it."""
+        self._peer = self.peer
 
     @property
     def listener(self) -> str:
@@ -132,6 +144,18 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self.phase is State.CLOSED
+
+    @property
+    def is_fresh(self) -> bool:
+        """Nothing has been done with it: nothing was read, no hook was called."""
+        return (
+            not self.messages
+            and self.rest is None
+            and self.out is None
+            and not self.greeted
+            and self.phase in (State.OPEN, State.FRESH)
+            and not (self.queue or self.source or self.uncut)
+        )
 
     @property
     def owes(self) -> Owes:

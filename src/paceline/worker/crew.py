@@ -28,7 +28,7 @@ class Member:
     """One thread and its cells on the scoreboard; the cells are written by this thread only."""
 
     __slots__ = ("bytes_in", "bytes_out", "calls", "errors", "fd", "histogram", "index", "messages", "native_id",
-                 "sampled", "state", "thread", "turn", "words")  # fmt: skip
+                 "rounds", "sampled", "state", "thread", "turn", "words")  # fmt: skip
 
     def __init__(self, index: int, words: "memoryview[int]", row: int, histogram: int) -> None:
         self.index = index
@@ -39,6 +39,8 @@ class Member:
         self.thread: threading.Thread | None = None
         self.native_id = 0
         """The kernel's number of the thread, as soon as it runs."""
+        self.rounds = 0
+        """How often it has polled.  Written by this thread, read by the watcher: it moves on although no call does."""
         self.state = row + THREAD["state"]
         self.calls = row + THREAD["calls"]
         self.messages = row + THREAD["messages"]

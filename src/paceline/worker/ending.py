@@ -53,7 +53,7 @@ class Ending:
                 self.end_output(c)
                 return True
             case State.LINGERING:
-                if not self.drop_input(c) or (is_due and self.is_expired(c)):
+                if not self.drop_input(c) or (is_due and self.expired(c)):
                     self.close(c, me)
             case State.ENDING:
                 if c.rest is not None:
@@ -83,18 +83,16 @@ class Ending:
         c.reason = c.reason or "broken"
         self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(truncated(c.rest)))
 
-    def is_expired(self, c: Connection) -> bool:
-        """Is the deadline still passed that the watcher saw passing?"""
-        watch = c.watch
+    def expired(self, c: Connection) -> deadlines.Watch | None:
+        """The deadline that the watcher saw passing, if it is still passed."""
+        watch = c.watch  # once: the watcher may forget it at any moment
         if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
-            return False
+            return None
         due = deadlines.due_at(watch, c.received, self.limits)
-        return due is not None and due <= self.looked_at
+        return watch if due is not None and due <= self.looked_at else None
 
-    def expire(self, c: Connection, me: Member) -> None:
+    def expire(self, c: Connection, watch: deadlines.Watch, me: Member) -> None:
         """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
-        watch = c.watch
-        assert watch is not None
         self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
         c.reason = "timeout"
         if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):

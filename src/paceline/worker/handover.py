@@ -4,9 +4,11 @@ The way is the other's inbox (host/passing.py); beside the descriptor goes a rec
 Paceline can read it: fields that a reader does not know are ignored.
 
     listener   index of the listener it came in by
+    passes     how often it has been passed
 
-A fresh connection has been accepted and nothing else: nothing was read, no hook was called.  It is passed before it is
-registered anywhere, by the leader; the watcher of the other worker takes it in.
+A fresh connection has been accepted and nothing else: nothing was read, no hook was called.  The leader passes it
+before it is registered anywhere, for balance; the watcher of a saturated worker, when it has something to say and
+nobody can listen.  The watcher of the other worker takes it in.
 """
 
 import json
@@ -17,11 +19,15 @@ from paceline.host.descriptors import Spare
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.worker.balance import Sibling, choose
+from paceline.worker.connection import Connection
 from paceline.worker.plan import Inbox
 from paceline.worker.worker import Worker
 
 MOST_AT_ONCE = 64
 """Connections taken from the inbox before the watcher looks at anything else."""
+
+MOST_PASSES = 3
+"""So often a fresh connection is passed at the most."""
 
 LATER_S = 1.0
 """How long the watcher lets them wait when they could not be taken."""
@@ -32,7 +38,7 @@ _CONNECTIONS, _LIMIT = WORKER["connections"], WORKER["connections_limit"]
 
 
 class Passing:
-    """The leader's side: is there a sibling that should have it?"""
+    """The giving side: is there a sibling that should have it?  Used by the leader and by the watcher."""
 
     def __init__(self, worker: Worker, board: Board, inboxes: Sequence[Inbox], seat: int, generation: int) -> None:
         self.worker = worker
@@ -62,10 +68,33 @@ class Passing:
         """Give the fresh connection away if a sibling should have it.  True: it is not ours any more."""
         mine = len(self.worker.tables.open) + self.waiting(self.seat) + 1
         seat = choose(mine, self.siblings(), self.waiting)
-        if seat is None:
+        return seat is not None and self._send(seat, fd, record_of(listener))
+
+    def try_relieve(self, c: Connection) -> bool:
+        """The watcher's, in a saturated worker: give away a connection that is still fresh, to whoever can serve it.
+
+        The caller owns it, and goes on owning it if the answer is False.  Whoever gets it may be saturated itself by
+        then and pass it on again, but not for ever.
+        """
+        siblings = [sibling for sibling in self.siblings() if sibling.connections < sibling.limit]
+        if not siblings or c.passes >= MOST_PASSES:
             return False
+        worker = self.worker
+        if c.polled:
+            worker.poller.remove(c.fd)  # before sending: the old set would report it for ever
+            c.polled = False
+        least = min(siblings, key=lambda sibling: sibling.connections + self.waiting(sibling.seat))
+        fd = c.fd
+        worker.tables.forget(fd)  # before it is let go: afterwards the number may be another's
+        if self._send(least.seat, fd, record_of(c.way_in.index, c.passes + 1)):
+            worker.gauge("connections", len(worker.tables.open))
+            return True
+        worker.tables.enter(c)
+        return False
+
+    def _send(self, seat: int, fd: int, record: bytes) -> bool:
         try:
-            if not passing.send_connection(self.writers[seat], fd, record_of(listener)):
+            if not passing.send_connection(self.writers[seat], fd, record):
                 return False
         except OSError:
             return False  # its inbox is gone with the supervisor
@@ -75,9 +104,9 @@ class Passing:
 
 
 class Receiving:
-    """The watcher's side: what siblings have passed.  `admit(fd, listener_index)` takes one in."""
+    """The watcher's side: what siblings have passed.  `admit(fd, listener_index, passes)` takes one in."""
 
-    def __init__(self, worker: Worker, inbox: Inbox, admit: Callable[[int, int], None]) -> None:
+    def __init__(self, worker: Worker, inbox: Inbox, admit: Callable[[int, int, int], None]) -> None:
         self.worker = worker
         self.reader = inbox.reader
         self.admit = admit
@@ -102,22 +131,22 @@ class Receiving:
             fd, record = arrived
             self.worker.count("received")
             try:
-                listener = listener_of(record)
+                listener, passes = read_record(record)
             except ValueError as error:
                 streams.close(fd)
                 self.worker.log.say("bug", where="the inbox", error=str(error))
                 continue
-            self.admit(fd, listener)
+            self.admit(fd, listener, passes)
         return True
 
 
-def record_of(listener: int) -> bytes:
-    """What travels beside a fresh connection."""
-    return json.dumps({"listener": listener}).encode()
+def record_of(listener: int, passes: int = 1) -> bytes:
+    """What travels beside a fresh connection: by which listener it came, and how often it has been passed."""
+    return json.dumps({"listener": listener, "passes": passes}).encode()
 
 
-def listener_of(record: bytes) -> int:
-    """The index of the listener that a record names.  Raises ValueError when it names none."""
+def read_record(record: bytes) -> tuple[int, int]:
+    """(index of the listener, how often it was passed) of a record.  Raises ValueError when it names no listener."""
     try:
         fields = json.loads(record)
     except (ValueError, RecursionError) as error:
@@ -125,4 +154,5 @@ def listener_of(record: bytes) -> int:
     listener = fields.get("listener") if isinstance(fields, dict) else None
     if type(listener) is not int or listener < 0:
         raise ValueError(f"a record names no listener: {record[:80]!r}")
-    return listener
+    passes = fields.get("passes")
+    return listener, passes if type(passes) is int and passes > 0 else 1

@@ -35,10 +35,20 @@ _PEER_IS_GONE = frozenset({
 class HeldSocket(socket.socket):
     """The connection of one whole-connection call; for its thread, until the call returns."""
 
-    __slots__ = ("_fd", "_listener", "_me", "_receive_s", "_send_s", "_text", "ended_by")
+    __slots__ = ("_fd", "_listener", "_me", "_on_taken", "_receive_s", "_send_s", "_text", "ended_by")
 
-    def __init__(self, fd: int, me: Member, listener: str, receive_s: float | None, send_s: float | None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        me: Member,
+        listener: str,
+        receive_s: float | None,
+        send_s: float | None,
+        on_taken: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_taken`: called when the handler takes the descriptor away, while its number is still ours."""
         super().__init__(fileno=fd)
+        self._on_taken = on_taken
         self._fd = fd
         self._me = me
         self._listener = listener
@@ -64,14 +74,19 @@ class HeldSocket(socket.socket):
 
     def give_back(self) -> int:
         """The descriptor, which is no longer this object's.  -1: the handler took it with `detach`."""
-        return self.detach() if self.fileno() >= 0 else self._fd
+        fd, self._fd = self._fd, -1
+        return self._let_go() if self.fileno() >= 0 else fd
 
     def detach(self) -> int:
         """The descriptor, which is the caller's from now on, and without our time limits."""
         if self.fileno() >= 0:
-            with contextlib.suppress(OSError):
-                self._limit(None, None)
+            self._on_taken()
         self._fd = -1
+        return self._let_go()
+
+    def _let_go(self) -> int:
+        with contextlib.suppress(OSError):
+            self._limit(None, None)
         return super().detach()
 
     def dup(self) -> socket.socket:  # type: ignore[override]  # a plain socket: the limits and the thread are this one's
@@ -219,9 +234,11 @@ _TOOK_NOTHING = "it took nothing (--write-timeout)"
 class HeldTable:
     """The descriptors of whole-connection calls that run now."""
 
-    __slots__ = ("_inodes", "_lock")
+    __slots__ = ("_inodes", "_lock", "taken")
 
     def __init__(self) -> None:
+        self.taken = 0  # guarded by _lock
+        """Calls that go on without a connection of ours: their handler has taken the descriptor away."""
         self._inodes: dict[int, int] = {}  # guarded by _lock
         """By descriptor: of what.  A handler that took it away may have closed it, and the number be another's."""
         self._lock = threading.Lock()
@@ -234,6 +251,17 @@ class HeldTable:
     def remove(self, fd: int) -> None:
         with self._lock:
             self._inodes.pop(fd, None)
+
+    def take_away(self, fd: int) -> None:
+        """The handler takes the descriptor: from now on its number may be another's."""
+        with self._lock:
+            self._inodes.pop(fd, None)
+            self.taken += 1
+
+    def end_taken(self) -> None:
+        """A call is over whose handler took the descriptor."""
+        with self._lock:
+            self.taken -= 1
 
     def end_input(self) -> None:
         """Let every call that waits for its peer see end-of-file, after what has arrived."""

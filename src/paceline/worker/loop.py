@@ -70,24 +70,32 @@ class Loop:
         if worker.watch_asleep:
             worker.watch_asleep = False
             worker.wake_watcher()
+        turns = 0
         while roles.leader is me:
-            if not ready:
+            if turns <= 0 or not ready:
+                # All that lay in `ready` has had its turn: what has come meanwhile is next, not who came back for more.
                 if messages_in:
                     words[me.messages] += messages_in
                     words[me.bytes_in] += bytes_in
                     words[me.bytes_out] += bytes_out
                     messages_in = bytes_in = bytes_out = 0
                 self._poll(me)
+                turns = len(ready)
                 continue
             if holds or estimate.blocking or worker.sample_due:
                 # The careful way, one by one: there calls are measured, and somebody is promoted before they block.
                 self._serve_next(me)
+                turns -= 1
                 continue
             count = words[calls]
             most_calls = estimate.most_calls
             # Whatever is not plain leaves this loop for serving.py, and comes back to the top.
-            while ready:
-                fd, flags = popleft()
+            while turns > 0:
+                turns -= 1
+                try:
+                    fd, flags = popleft()
+                except IndexError:  # somebody else leads by now, and took it
+                    break
                 connection = take(fd, None)
                 if connection is None or flags != IN or connection.busy:
                     self._serve_odd(connection, fd, flags, me)
@@ -177,24 +185,27 @@ class Loop:
         words[me.bytes_out] += bytes_out
 
     def _poll(self, me: Member) -> None:
-        """Wait for events; they are in `ready` afterwards, the new connections in front."""
+        """Wait for events, but not while somebody waits in `ready`; they are behind those afterwards.  Accept first."""
         worker = self.worker
         me.words[me.state] = _POLLING
         if worker.crew.roles.leader is not me:
             return  # lost since the caller looked; whoever took it polls
-        events = worker.poller.wait(None, MOST_EVENTS)
+        ready = worker.tables.ready
+        events = worker.poller.wait(0 if ready else None, MOST_EVENTS)
+        me.rounds += 1
         # In this order: the watcher says that it sleeps before it looks at our state for the last time.
         me.words[me.state] = _SERVING
         if worker.watch_asleep:
             worker.watch_asleep = False
             worker.wake_watcher()
-        for event in self.listener_events:
-            if event in events:
-                events.remove(event)
-                self.accept(event[0], me)
-        worker.tables.ready.extend(events)
+        listening = [event for event in self.listener_events if event in events]
+        for event in listening:
+            events.remove(event)
+        ready.extend(events)  # before anything that can fail: these edges are reported to nobody else
+        for fd, _flags in listening:
+            self.accept(fd, me)
         if worker.crew.roles.leader is not me:
-            # Two polled for a moment, and these edges were reported to nobody else.
+            # Two polled for a moment, and the other one may wait in vain for these edges.
             worker.wakeup.wake()
 
     def _serve_next(self, me: Member) -> None:

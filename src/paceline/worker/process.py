@@ -18,6 +18,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import NoReturn
 
@@ -121,6 +122,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
     if not is_up:
         return _tell_failure(plan, None, f"{handler.name}.thread_start() raised; the log above says what")
     processes.die_with_parent(plan.supervisor_pid, signal.SIGTERM)  # until now it was SIGKILL (supervisor/child.py)
+    watcher.rearm_dead_man()  # until now it was the boot time's
     worker.gauge("state", WorkerState.READY)
     _send(plan, ready)
     worker.gate.open(Shut.STARTING)
@@ -153,21 +155,46 @@ def _load(plan: Plan) -> tuple[Handler, Framing]:
                 f"meaning for it; leave it out, or serve a message handler"
             )
         return handler, Raw(limit=settings.max_message)
+    if settings.start is not None:
+        raise TargetError(
+            f"{name} is a message handler, whose thread is spent when a message has arrived: --start {settings.start} "
+            f"has no meaning for it; leave it out, or serve a connection handler"
+        )
     marked = settings.framing if settings.framing is not None else handler.marks.framing
     return handler, as_framing(marked if marked is not None else "raw", settings.max_message)
 
 
 class _Forks:
-    """The user's code may fork, from the import on: its child keeps nothing of ours open, and never serves."""
+    """The user's code may fork, from the import on: its child keeps nothing of ours open, and never serves.
+
+    The three are called around each fork, by the thread that forks (not around what subprocess does).  Signals wait
+    meanwhile: one to the newborn would run our handler there, which writes to the pipe that it shares with its parent.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.worker: Worker | None = None  # set once, when there is one
         self.is_child = False
-        os.register_at_fork(after_in_child=self.after_in_child)
+        self.of_thread = threading.local()
+        os.register_at_fork(
+            before=self.before, after_in_parent=self.after_in_parent, after_in_child=self.after_in_child
+        )
+
+    def before(self) -> None:
+        self.of_thread.blocked = signals.blocked()
+        self.of_thread.blocked.__enter__()
+
+    def after_in_parent(self) -> None:
+        self.of_thread.blocked.__exit__(None, None, None)
 
     def after_in_child(self) -> None:
-        """Called in each process that is forked (not in one that subprocess starts), before its own code goes on."""
+        try:
+            self.let_go()
+        finally:
+            self.of_thread.blocked.__exit__(None, None, None)
+
+    def let_go(self) -> None:
+        """In the child: of everything that is not its own."""
         plan = self.plan
         self.is_child = True
         if self.worker is not None:
@@ -176,9 +203,7 @@ class _Forks:
             listener.socket.close()
         for inbox in plan.inboxes:
             inbox.writer.close()
-            # The readers of other seats were closed as numbers, which may be anybody's by now.
-            if inbox.reader.fileno() not in plan.close_fds:
-                inbox.reader.close()
+            inbox.reader.close()
         plan.control.close()
         # The dead man's timer is a thread, which a fork does not copy; cancelling would wait for it for ever.
         signals.install_wakeup_fd(-1)

@@ -17,8 +17,8 @@ its unsent bytes are gone: data and end-of-file may have arrived as one edge.
 **A deadline is judged last**, after a look at what has arrived and at the room there is: while all threads were in
 calls nobody looked, and that is not the peer's fault.
 
-**In a drain** each connection is read once more, and is closed when that is answered.  Once: a peer that never stops
-sending must not hold the drain up.
+**In a drain** each connection is read as far as it had sent when it was looked at first, and is closed when that is
+answered.  No further: a peer that never stops sending must not hold the drain up.
 
 How a connection ends is in ending.py.  Whatever raises in here is a bug of ours: it is logged and costs this one
 connection, not the thread.
@@ -71,8 +71,7 @@ class Serving:
         self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
         self.tables = worker.tables
         self.ending = Ending(worker, self.calls)
-        self.read_in_drain: set[int] = set()
-        """The descriptors that were read since the drain began."""
+        self.calls.on_taken = self.ending.forget
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
         """A polled event, or an entry of `ready`, of a connection that is owned now."""
@@ -146,8 +145,8 @@ class Serving:
         while True:
             if c.out is not None:
                 if not self.flush(c, me):
-                    if is_due and self.ending.is_expired(c):
-                        return self.ending.expire(c, me)
+                    if is_due and (watch := self.ending.expired(c)):
+                        return self.ending.expire(c, watch, me)
                     if not self.park(c):
                         return None
                 reading = self.further(c)
@@ -173,8 +172,8 @@ class Serving:
                     moved += 0 if c.uncut is None else len(c.uncut)
                 elif is_draining:
                     calls.end(c, "drain")
-                elif is_due and self.ending.is_expired(c):
-                    self.ending.expire(c, me)
+                elif is_due and (watch := self.ending.expired(c)):
+                    self.ending.expire(c, watch, me)
                 elif self.park(c):
                     reading = self.further(c)
                 else:
@@ -188,7 +187,10 @@ class Serving:
         """How far to read when something may have come that makes no event of its own."""
         if not self.worker.draining:
             return Reading.DRY
-        return Reading.NOT if c.fd in self.read_in_drain else Reading.ONCE
+        if c.owed is None:
+            c.owed = streams.unread_bytes(c.fd)
+            return Reading.ONCE
+        return Reading.ONCE if c.owed > 0 else Reading.NOT
 
     def put(self, c: Connection, replies: list[bytes], me: Member) -> int:
         """Put replies on the wire, as far as they go now; the rest waits in `c.out`.  How many bytes they are."""
@@ -253,8 +255,9 @@ class Serving:
         words = me.words
         words[me.bytes_in] += len(received)
         c.uncut = memoryview(received)
-        if self.worker.draining:
-            self.read_in_drain.add(c.fd)
+        if c.owed is not None:
+            c.owed -= len(received)
+            return Reading.ONCE if c.owed > 0 else Reading.NOT
         return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
 
     def cut_next(self, c: Connection, me: Member) -> None:
@@ -281,9 +284,7 @@ class Serving:
         if c.polled:
             worker.poller.remove(c.fd)
             c.polled = False
-        if not self.calls.hold(c, me):
-            c.phase = after(c.phase, Event.LOST)
-            self.ending.forget(c)
+        self.calls.hold(c, me)
 
     def park(self, c: Connection) -> bool:
         """Give it up until something happens.  True: something has, and it is owned again."""

@@ -18,7 +18,7 @@ import os
 import signal
 
 from paceline import clock
-from paceline.host.poller import Waiter
+from paceline.host.poller import MOST_EVENTS, Waiter
 from paceline.host.scheduling import Times, is_runnable, times_of
 from paceline.host.streams import accept_queue
 from paceline.host.wakeup import Wakeup
@@ -27,7 +27,7 @@ from paceline.worker import deadlines, messages
 from paceline.worker.crew import Member
 from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
-from paceline.worker.handover import Receiving
+from paceline.worker.handover import Passing, Receiving
 from paceline.worker.lifecycle import State
 from paceline.worker.plan import Plan
 from paceline.worker.roles import Why
@@ -52,19 +52,27 @@ GRACE_S = 1.0
 """At the end of a drain: for the threads' stop hooks."""
 
 _PROMOTIONS = ("eager", "watched", "reclaimed", "starved")
-_SERVING, _CALLING, _PEER = int(ThreadState.SERVING), int(ThreadState.CALLING), int(ThreadState.PEER)
+_POLLING, _SERVING = int(ThreadState.POLLING), int(ThreadState.SERVING)
+_CALLING, _PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
 
 
 class Watcher:
     """The watcher of one worker; all methods are called on the main thread."""
 
     def __init__(
-        self, worker: Worker, serving: Serving, plan: Plan, receiving: Receiving | None, signal_fd: int
+        self,
+        worker: Worker,
+        serving: Serving,
+        plan: Plan,
+        receiving: Receiving | None,
+        passing: Passing | None,
+        signal_fd: int,
     ) -> None:
         self.worker = worker
         self.serving = serving
         self.plan = plan
         self.receiving = receiving
+        self.passing = passing
         self.signal_fd = signal_fd
         self.alarm = Wakeup()
         worker.wake_watcher = self.alarm.wake
@@ -80,7 +88,7 @@ class Watcher:
         self.last_tick = now
         self.last_cpu = clock.process_cpu()
         self.last_leader: Member | None = None
-        self.last_calls = 0
+        self.last_calls = self.last_rounds = 0
         self.last_times: Times | None = None
         self.last_leads = 0
         self.was_saturated = False
@@ -101,7 +109,7 @@ class Watcher:
                 self.on_signals()
             if self.control_fd in readable:
                 self.on_control()
-            if self.inbox_fd in readable and self.receiving is not None:
+            if self.inbox_fd in readable and self.receiving is not None and not self.worker.draining:
                 self.hear_inbox(self.receiving.receive())
             now = clock.now()
             if self.drain_until is not None and now >= self.drain_until:
@@ -113,6 +121,8 @@ class Watcher:
     def pace(self, now: float) -> float:
         """How long to sleep."""
         if now < self.active_until or self.worker.draining:
+            return TICK_S
+        if self.passing is not None and self.worker.crew.roles.is_saturated:
             return TICK_S
         until = self.next_rest - now
         if self.worker.resume_accepting_at is not None:
@@ -156,17 +166,21 @@ class Watcher:
         roles = crew.roles
         leader = roles.leader
         if leader is None:
-            crew.rescue()
+            if any(member.words[member.state] == _POLLING for member in roles.out.copy()):
+                worker.wakeup.wake()  # it lost the lead when it had just begun to poll; it comes back, and leads
+            else:
+                crew.rescue()
         elif leader.words[leader.state] != _SERVING:
             leader = None
         else:
             self.active_until = now + ACTIVE_S
-            calls = leader.words[leader.calls]
+            calls, rounds = leader.words[leader.calls], leader.rounds
             times = times_of(leader.native_id)
-            goes_on = leader is self.last_leader and calls == self.last_calls
+            # Without a new call it may still go on: it accepts, or receives the parts of long messages.
+            goes_on = leader is self.last_leader and (calls, rounds) == (self.last_calls, self.last_rounds)
             if goes_on and self.promote_for(leader, times, now, is_busy):
                 leader = None
-            self.last_calls, self.last_times = calls, times
+            self.last_calls, self.last_rounds, self.last_times = calls, rounds, times
         self.last_leader = leader
 
     def promote_for(self, leader: Member, times: Times | None, now: float, is_busy: bool) -> bool:
@@ -210,9 +224,33 @@ class Watcher:
                     worker.gauge("saturated", 1)
                     worker.count("saturations")
                     self.say_saturated()
+            self.relieve()
         elif worker.words[worker.row + WORKER["saturated"]]:
             worker.gauge("saturated", 0)
         self.was_saturated, self.last_leads = is_saturated, roles.leads
+
+    def relieve(self) -> None:
+        """Nobody leads, so nobody polls: fresh connections with something to say are passed to who can serve them.
+
+        What cannot be passed waits in `ready` for the first thread that is free.
+        """
+        worker = self.worker
+        tables = worker.tables
+        ready = tables.ready
+        if self.passing is None or worker.draining:
+            return
+        ready.extend(worker.poller.wait(0, MOST_EVENTS))
+        for _ in range(min(len(ready), MOST_EVENTS)):
+            try:
+                fd, flags = ready.popleft()
+            except IndexError:  # somebody is back, and serves them
+                break
+            c = tables.parked.pop(fd, None)
+            if c is None and fd in tables.open:
+                ready.append((fd, flags))  # somebody owns it; who leads next notes the event
+            elif c is not None and not (c.is_fresh and self.passing.try_relieve(c)):
+                tables.requeue(c)
+        worker.wakeup.wake()  # who came back in between may have found `ready` empty, and polls
 
     def say_saturated(self) -> None:
         waiting = self.waiting()
@@ -382,7 +420,7 @@ class Watcher:
         found = [c for c in tables.open.copy().values() if c.phase not in (State.LINGERING, State.CLOSED)]
         owned = sum(c.fd not in tables.parked for c in found)
         waiting = sum(c.fd in tables.parked and (c.out is not None or has_work(c)) for c in found)
-        return min(owned, self.calls_running()) + waiting
+        return min(owned, self.calls_running()) + waiting + self.worker.held.taken
 
     def is_drained(self) -> bool:
         return not self.worker.tables.open and not self.calls_running()
