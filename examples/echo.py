@@ -1,9 +1,9 @@
-"""The smallest server: a function from the bytes that arrived to the bytes that go back.
+r"""The smallest server: a function from the bytes that arrived to the bytes that go back.
 
     paceline serve examples/echo.py:echo
-    nc 127.0.0.1 8888
+    bash -c "exec 3<>/dev/tcp/127.0.0.1/8888; printf 'hello\n' >&3; head -n 1 <&3"
 
-What you type comes back.  Nothing here knows of sockets, threads or processes; as many of them work as are needed.
+The line comes back.  Nothing here knows of sockets, threads or processes; as many of them work as are needed.
 """
 
 

@@ -1,7 +1,7 @@
-"""A class with hooks: what is made once for each worker process, and what is remembered of each connection.
+r"""A class with hooks: what is made once for each worker process, and what is remembered of each connection.
 
     paceline serve examples/greet.py:Greeter
-    nc 127.0.0.1 8888
+    bash -c "exec 3<>/dev/tcp/127.0.0.1/8888; printf 'Ada\nbye\n' >&3; cat <&3"
 
 It greets first, asks for a name, and ends the connection at `bye`.
 """

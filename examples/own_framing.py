@@ -1,7 +1,7 @@
 r"""A framing of your own: what many instruments speak on a serial line, here behind a serial-to-Ethernet box.
 
     paceline serve examples/own_framing.py:scale
-    printf '\002W 12500 g\003' | nc -q 1 127.0.0.1 8888
+    bash -c "exec 3<>/dev/tcp/127.0.0.1/8888; printf '\002W 12500 g\003' >&3; head -c 14 <&3"
 
 Each message stands between the bytes STX and ETX.  A byte of the message that is itself STX, ETX or DLE has a DLE put
 in front, so that nothing in a message can be mistaken for its end.

@@ -1,7 +1,7 @@
-"""The function that every course on sockets has, unchanged: it gets the connection and does everything itself.
+r"""The function that every course on sockets has, unchanged: it gets the connection and does everything itself.
 
     paceline serve examples/workon.py:workon --as connection
-    nc 127.0.0.1 8888
+    bash -c "exec 3<>/dev/tcp/127.0.0.1/8888; printf 'hello\n' >&3; head -n 1 <&3"
 
 Each connection has a thread of its own for as long as the function runs (up to --threads in each worker process).
 """

@@ -12,7 +12,7 @@ _INTEGRATION = Path(__file__).parent / "integration"
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """Descriptors, threads and children of this process are the same after the test as before."""
+    """Descriptors, threads and children of this process are the same after the test as before it."""
     before = belongings()
     yield
     changes = belongings().beyond(before)

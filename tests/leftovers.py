@@ -2,6 +2,10 @@
 
 Used by the fixture `nothing_left` (conftest.py) and by testbed.py.  Threads are counted as Python knows them: a thread
 that was joined may linger in the kernel for a moment, and is no leak.
+
+Each test answers for itself.  What an earlier one left behind may end at any time, and whoever runs then has no part in
+it: that something is gone counts only if it was there before the first test.  The timer of pytest-timeout comes and
+goes by its own rules.
 """
 
 import ctypes
@@ -37,7 +41,11 @@ class Belongings:
             ("child", before.children, self.children),
         ):
             changes += [f"{kind} {key} is left: {new[key]}" for key in sorted(new.keys() - old.keys())]
-            changes += [f"{kind} {key} is gone: {old[key]}" for key in sorted(old.keys() - new.keys())]
+            changes += [
+                f"{kind} {key} is gone: {old[key]}"
+                for key in sorted(old.keys() - new.keys())
+                if kind == "descriptor" and _AT_FIRST.get(key) == old[key]
+            ]
             changes += [
                 f"{kind} {key} was {old[key]} and is {new[key]}"
                 for key in sorted(old.keys() & new.keys())
@@ -51,7 +59,11 @@ def belongings() -> Belongings:
     gc.collect()
     return Belongings(
         descriptors=_descriptors(),
-        threads={thread.ident or 0: thread.name for thread in threading.enumerate()},
+        threads={
+            thread.ident or 0: thread.name
+            for thread in threading.enumerate()
+            if not thread.name.startswith("pytest_timeout ")
+        },
         children={pid: _command_of(pid) for pid in children_of(os.getpid())},
     )
 
@@ -136,3 +148,7 @@ def _command_of(pid: int) -> str:
             return words.read().replace(b"\0", b" ").decode(errors="replace").strip() or "a zombie"
     except OSError:
         return "gone"
+
+
+_AT_FIRST = _descriptors()
+"""Before the first test: what the test runner itself has open."""

@@ -87,13 +87,21 @@ def test_a_noun_agrees_with_its_number(forms: str, said: list[str]) -> None:
         ("saturated", {"threads": 64, "waiting": ""}, "all 64 threads are inside calls; new "),
         ("peer-broke", {"peer": "p", "message": 0, "error": "x"}, "p is disconnected before its first message: x"),
         ("peer-broke", {"peer": "p", "message": 1, "error": "x"}, "p is disconnected after message 1: x"),
-        ("reply-refused", {"got": "an int (5)", "message": 0, "peer": "p"}, "the handler returned an int (5) to greet p; "),
+        (
+            "reply-refused",
+            {"got": "an int (5)", "message": 0, "peer": "p"},
+            "the handler returned an int (5) to greet p; ",
+        ),
         (
             "reply-refused",
             {"got": "an int (5)", "message": 2, "peer": "p"},
             "the handler returned an int (5) for message 2 of p; ",
         ),
-        ("orphan-reaped", {"pid": 5, "cause": "was killed by SIGKILL"}, "reaped pid 5, a process of somebody else, which was "),
+        (
+            "orphan-reaped",
+            {"pid": 5, "cause": "was killed by SIGKILL"},
+            "reaped pid 5, a process of somebody else, which was ",
+        ),
     ],
 )
 def test_sentences_read_well(event: str, fields: dict[str, object], said: str) -> None:

@@ -326,6 +326,27 @@ def test_what_other_servers_serve_is_refused_by_name() -> None:
         assert "WSGI" in refusal(found)
 
 
+def test_what_is_no_handler_is_named_as_it_was_given() -> None:
+    assert refusal(5).startswith("app:it is an int, which cannot be called; ")
+    with pytest.raises(TargetError, match="^5 is an int, which cannot be called; a handler is a function or a class$"):
+        examine(5, "int")  # how the worker names what has no name of its own
+    with pytest.raises(TargetError) as caught:
+        examine(list(range(1000)), "list")
+    assert len(str(caught.value)) < 150
+
+
+def test_a_function_of_a_client_and_its_address_is_told_both_at_once() -> None:
+    def alone(client: Any) -> None: ...
+
+    def pair(conn: Any, addr: Any) -> None: ...
+
+    assert "--as connection" in refusal(alone)
+    assert "conn.getpeername()" not in refusal(alone)
+    text = refusal(pair)
+    assert "--as connection" in text
+    assert text.endswith("; it then takes one argument, and the address is conn.getpeername(): def f(conn)")
+
+
 # decorators
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from leftovers import belongings, children_of, eventually, is_alive, wait_gone
+from leftovers import Belongings, belongings, children_of, eventually, is_alive, wait_gone
 from peer import Peer
 from testbed import run_to_end, running
 
@@ -181,6 +181,34 @@ def test_leftovers_names_what_changed() -> None:
     assert [change.split()[0] for change in changes] == ["descriptor", "thread", "child"]
     assert "/dev/null" in changes[0]
     assert belongings().beyond(before) == []
+
+
+def test_what_an_earlier_test_left_may_go_at_any_time() -> None:
+    """It fails that test, and none after it."""
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="left by an earlier test")
+    thread.start()
+    fd = os.open("/dev/null", os.O_RDONLY)
+    before = belongings()
+    os.close(fd)
+    release.set()
+    thread.join()
+    assert belongings().beyond(before) == []
+
+
+def test_a_descriptor_of_the_test_runner_must_stay() -> None:
+    before = belongings()
+    assert Belongings({}, {}, {}).beyond(before), "all of them gone"
+
+
+def test_the_timer_of_the_test_runner_is_nobodys() -> None:
+    before = belongings()
+    timer = threading.Timer(60, int)
+    timer.name = "pytest_timeout tests/test_x.py::test_y"
+    timer.start()
+    assert belongings().beyond(before) == []
+    timer.cancel()
+    timer.join()
 
 
 def test_eventually_has_a_deadline() -> None:

@@ -103,7 +103,9 @@ def test_a_file_that_cannot_be_read_is_refused(folder: Path) -> None:
 
 def test_a_file_that_is_there_and_cannot_be_read_is_not_skipped(folder: Path) -> None:
     (folder / "paceline.toml").symlink_to("gone")
-    with pytest.raises(SettingError, match=r"^paceline.toml: .*: No such file.*; mend that, or name another one with --config FILE$"):
+    with pytest.raises(
+        SettingError, match=r"^paceline.toml: .*: No such file.*; mend that, or name another one with --config FILE$"
+    ):
         found()
     os.unlink("paceline.toml")
     os.mkdir("pyproject.toml")

@@ -161,7 +161,7 @@ def test_what_was_held_back_is_still_told_when_its_line_is_lost() -> None:
     os.read(reader, 1 << 20)
     log.say("accept-failed", **fields)
     text = os.read(reader, 1 << 20).decode()
-    assert "(1 more like this were not written) (2 lines before" in text
+    assert "(1 more like this was not written) (2 lines before" in text
     log.close()
     os.close(reader)
     os.close(writer)

@@ -55,14 +55,18 @@ def command_of(name: str) -> str:
     return the_line(r"(paceline .+)", docstring_of(name))
 
 
-def sent_by(name: str) -> bytes:
-    """What the printf in the example's docstring prints, as the shell understands it."""
-    printf = the_line(r"(printf .+) \| nc -q 1 127\.0\.0\.1 8888", docstring_of(name))
-    return subprocess.run(["sh", "-c", printf], capture_output=True, check=True, timeout=10).stdout
+def shown_by_client_of(text: str, server: Server) -> bytes:
+    """What the client's command in the text shows, typed into a shell."""
+    command = the_line(r"(bash -c .+)", text)
+    on_its_port = command.replace("/127.0.0.1/8888", f"/127.0.0.1/{server.places[0].rpartition(':')[2]}")
+    assert on_its_port != command
+    done = subprocess.run(["sh", "-c", on_its_port], capture_output=True, check=True, timeout=30)
+    assert done.stderr == b""
+    return done.stdout
 
 
 def exchange(peer: Peer, sent: bytes) -> bytes:
-    """What `printf … | nc -q 1` shows."""
+    """What comes back until the server has nothing more to say."""
     peer.send(sent)
     peer.half_close()
     return peer.receive_all()
@@ -74,11 +78,12 @@ def test_echo() -> None:
         for typed in (b"hello\n", b"\n", bytes(range(256)), b"x" * 100_000):
             peer.send(typed)
             assert peer.receive(len(typed)) == typed
+        assert shown_by_client_of(docstring_of("examples/echo.py"), server) == b"hello\n"
 
 
 def test_shout() -> None:
     with served(command_of("examples/shout.py"), EXAMPLES) as server:
-        assert exchange(server.connect(), sent_by("examples/shout.py")) == b"HELLO\nWORLD\n"
+        assert shown_by_client_of(docstring_of("examples/shout.py"), server) == b"HELLO\nWORLD\n"
         peer = server.connect()
         peer.send(b"how", b"ever ", b"it arri", b"ves\r", b"\n")
         assert peer.line() == b"HOWEVER IT ARRIVES\n"
@@ -94,6 +99,7 @@ def test_workon() -> None:
         assert first.receive_all() == b"", "its conn.close() is seen"
         second.send(b"four")
         assert second.receive(4) == b"four"
+        assert shown_by_client_of(docstring_of("examples/workon.py"), server) == b"hello\n"
 
 
 def test_workon_says_how_it_is_to_be_served() -> None:
@@ -121,11 +127,12 @@ def test_greet() -> None:
         server.wait_for_log("Ada left after 3 lines")
         second.close()
         server.wait_for_log("\N{REPLACEMENT CHARACTER} left after 1 lines")
+        assert shown_by_client_of(docstring_of("examples/greet.py"), server).endswith(b"Hello Ada. Say something, or bye.\nGoodbye Ada.\n")
 
 
 def test_own_framing() -> None:
     with served(command_of("examples/own_framing.py"), EXAMPLES) as server:
-        assert exchange(server.connect(), sent_by("examples/own_framing.py")) == b"\2OK 12.500 kg\3"
+        assert shown_by_client_of(docstring_of("examples/own_framing.py"), server) == b"\2OK 12.500 kg\3"
         peer = server.connect()
         peer.send(b"\2", b"W 1", b" g", b"\3\2what", b"\x10", b"\3", b"\3")
         assert peer.receive(until=b"kg\3") == b"\2OK 0.001 kg\3"
@@ -195,6 +202,7 @@ def test_the_script_of_the_readme() -> None:
 def test_the_command_for_a_fresh_clone_serves_an_example() -> None:
     with served(the_line(r"python3 .*/(paceline serve .*)", README), EXAMPLES) as server:
         assert exchange(server.connect(), b"hello") == b"hello"
+        assert shown_by_client_of(README, server) == b"hello\n"
 
 
 # what docs/handlers.md shows

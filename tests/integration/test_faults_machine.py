@@ -13,6 +13,7 @@ import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -276,7 +277,7 @@ def unheard(folder: Path, stderr: int | None, *options: str) -> Iterator[subproc
         words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, process_group=0
     ) as process:
         try:
-            eventually((folder / "s").exists, 30)
+            eventually(partial(asks, f"unix:{folder / 's'}"), 30)
             yield process
             workers = children_of(process.pid)
             process.terminate()

@@ -192,9 +192,9 @@ def test_shut_in_the_middle_of_a_burst_it_takes_no_more(reason: Shut) -> None:
     with door(None, None, None) as here:
         admit = here.accepting.admit
 
-        def admit_and_shut(fd: int, listener: int) -> bool:
+        def admit_and_shut(fd: int, listener: int, passes: int = 0) -> bool:
             here.worker.gate.shut(reason)
-            return admit(fd, listener)
+            return admit(fd, listener, passes)
 
         here.accepting.admit = admit_and_shut  # type: ignore[method-assign]
         here.accept()

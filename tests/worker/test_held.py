@@ -1,306 +1,27 @@
-"""worker/held.py: the socket of a whole-connection call, by itself."""
+"""worker/held.py: how the socket of a whole-connection call is closed, copied, taken away and given back."""
 
-import array
-import errno
-import io
 import os
 import socket
 import ssl
 import struct
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
+from heldcall import PEER, Open, open_calls
 from leftovers import eventually
 from paceline.host import streams
-from paceline.scoreboard.fields import ThreadState
-from paceline.worker.crew import Member
 from paceline.worker.held import HeldSocket, HeldTable, take_back
 from workerbed import Gate, bed, receive_all, receive_exactly, reset
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-CALLING, PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
-
-
-@dataclass
-class Call:
-    """A whole-connection call from outside: the handler's socket, the peer's, and the thread's row."""
-
-    held: HeldSocket
-    peer: socket.socket
-    me: Member
-    fd: int
-
-    @property
-    def state(self) -> int:
-        return int(self.me.words[self.me.state])
-
-    def total(self, cell: str) -> int:
-        return int(self.me.words[getattr(self.me, cell)])
-
 
 @pytest.fixture
-def open_call() -> Iterator[Callable[..., Call]]:
-    calls: list[Call] = []
-
-    def make(receive_s: float | None = None, send_s: float | None = 10.0, *, tcp: bool = False) -> Call:
-        if tcp:
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                peer = socket.create_connection(server.getsockname(), 10)
-                ours, _ = server.accept()
-        else:
-            peer, ours = socket.socketpair()
-            peer.settimeout(10)
-        ours.setblocking(False)
-        fd = ours.detach()
-        me = Member(0, memoryview(array.array("Q", [0] * 64)), 0, 32)
-        me.words[me.state] = CALLING
-        calls.append(Call(HeldSocket(fd, me, "127.0.0.1:8888", receive_s, send_s), peer, me, fd))
-        return calls[-1]
-
-    yield make
-    for call in calls:
-        call.peer.close()
-        if take_back(call.held) >= 0:
-            os.close(call.fd)
-
-
-Open = Callable[..., Call]
-
-
-# Every way to receive and to send
-
-
-def into(verb: str, held: HeldSocket, size: int) -> bytes:
-    buffer = bytearray(size)
-    n = getattr(held, verb)(buffer)
-    return bytes(buffer[: n[0] if isinstance(n, tuple) else n])
-
-
-RECEIVE: dict[str, Callable[[HeldSocket], bytes]] = {
-    "recv": lambda held: held.recv(100),
-    "recv_into": lambda held: into("recv_into", held, 100),
-    "recvfrom": lambda held: held.recvfrom(100)[0],
-    "recvfrom_into": lambda held: into("recvfrom_into", held, 100),
-    "recvmsg": lambda held: bytes(held.recvmsg(100)[0]),
-    "recvmsg_into": lambda held: receive_message_into(held),
-    "makefile": lambda held: held.makefile("rb").readline(),
-    "makefile unbuffered": lambda held: held.makefile("rb", buffering=0).readline(),
-    "makefile text": lambda held: held.makefile("r").readline().encode(),
-}
-
-
-def receive_message_into(held: HeldSocket) -> bytes:
-    first, second = bytearray(3), bytearray(100)
-    n = held.recvmsg_into([first, second])[0]
-    return bytes(first + second)[:n]
-
-
-def send_by_file(held: HeldSocket, data: bytes) -> None:
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.seek(0)
-        assert held.sendfile(file) == len(data)
-
-
-def send_by_makefile(held: HeldSocket, data: bytes) -> None:
-    with held.makefile("wb") as file:
-        file.write(data)
-
-
-SEND: dict[str, Callable[[HeldSocket, bytes], Any]] = {
-    "send": lambda held, data: held.send(data),
-    "sendall": lambda held, data: held.sendall(data),
-    "sendall of an array": lambda held, data: held.sendall(array.array("H", data)),
-    "sendto": lambda held, data: held.sendto(data, held.getpeername()),
-    "sendto with flags": lambda held, data: held.sendto(data, socket.MSG_NOSIGNAL, held.getpeername()),
-    "sendmsg": lambda held, data: held.sendmsg([data[:3], data[3:]]),
-    "sendmsg with flags": lambda held, data: held.sendmsg([data], [], socket.MSG_NOSIGNAL),
-    "sendfile": send_by_file,
-    "sendfile of no file": lambda held, data: held.sendfile(io.BytesIO(data)),
-    "makefile": send_by_makefile,
-}
-
-
-SEND_ALL = [way for way in SEND if way in ("sendall", "makefile") or "file" in way or "array" in way]
-"""Those that go on until all is sent."""
-
-
-@pytest.mark.parametrize("way", RECEIVE)
-def test_receiving(open_call: Open, way: str) -> None:
-    call = open_call()
-    call.peer.sendall(b"hello\n")
-    assert RECEIVE[way](call.held) == b"hello\n"
-    assert call.total("bytes_in") == 6
-    assert call.state == CALLING
-
-
-@pytest.mark.parametrize("way", SEND)
-def test_sending(open_call: Open, way: str) -> None:
-    call = open_call(tcp="sendto" in way)
-    SEND[way](call.held, b"hello!")
-    assert receive_exactly(call.peer, 6) == b"hello!"
-    assert call.total("bytes_out") == 6
-    assert call.state == CALLING
-
-
-@pytest.mark.parametrize("way", RECEIVE)
-def test_the_end_is_received(open_call: Open, way: str) -> None:
-    call = open_call()
-    call.peer.close()
-    assert RECEIVE[way](call.held) == b""
-
-
-@pytest.mark.parametrize("way", RECEIVE)
-def test_while_it_waits_for_the_peer_the_thread_says_so(open_call: Open, way: str) -> None:
-    call = open_call()
-    received: list[bytes] = []
-    thread = threading.Thread(target=lambda: received.append(RECEIVE[way](call.held)))
-    thread.start()
-    eventually(lambda: call.state == PEER)
-    call.peer.sendall(b"hello\n")
-    thread.join(10)
-    assert received == [b"hello\n"]
-    assert call.state == CALLING
-
-
-LARGE = b"l" * 5_000_000
-
-
-@pytest.mark.parametrize("way", SEND_ALL)
-def test_while_the_peer_takes_nothing_the_thread_says_so(open_call: Open, way: str) -> None:
-    call = open_call()
-    thread = threading.Thread(target=SEND[way], args=(call.held, LARGE))
-    thread.start()
-    eventually(lambda: call.state == PEER)
-    assert receive_exactly(call.peer, len(LARGE)) == LARGE
-    thread.join(10)
-    assert not thread.is_alive()
-    assert call.total("bytes_out") == len(LARGE)
-
-
-# Limits
-
-
-@pytest.mark.parametrize("way", RECEIVE)
-def test_a_silent_peer_is_a_time_out(open_call: Open, way: str) -> None:
-    call = open_call(receive_s=0.05)
-    with pytest.raises(TimeoutError, match=r"it sent nothing \(--idle-timeout\) for 0.05 s"):
-        RECEIVE[way](call.held)
-    assert call.held.ended_by == "timeout"
-    assert call.state == CALLING
-
-
-@pytest.mark.parametrize("way", SEND_ALL)
-def test_a_peer_that_takes_nothing_is_a_time_out(open_call: Open, way: str) -> None:
-    call = open_call(send_s=0.05)
-    with pytest.raises(TimeoutError, match=r"it took nothing \(--write-timeout\) for 0.05 s"):
-        SEND[way](call.held, LARGE)
-    assert call.held.ended_by == "timeout"
-    assert call.held.gettimeout() is None
-    receive_some = call.peer.recv(10)
-    assert receive_some == LARGE[:10]
-
-
-def test_the_limit_is_for_each_wait_and_not_for_all(open_call: Open) -> None:
-    """A peer that takes a little each time is slow, and may go on."""
-    call = open_call(send_s=0.5)
-    thread = threading.Thread(target=call.held.sendall, args=(LARGE,))
-    thread.start()
-    pause = threading.Event()
-    received = 0
-    while received < len(LARGE):
-        received += len(call.peer.recv(200_000))
-        pause.wait(0.04)  # in all, more than the limit
-    thread.join(10)
-    assert call.total("bytes_out") == len(LARGE)
-
-
-def test_a_time_out_of_the_handlers_replaces_ours(open_call: Open) -> None:
-    call = open_call(receive_s=0.01, send_s=0.01)
-    call.held.settimeout(0.05)
-    with pytest.raises(TimeoutError, match="timed out"):
-        call.held.recv(100)
-    assert call.held.ended_by == "", "it is the handler's own matter"
-    with pytest.raises(TimeoutError, match="timed out"):
-        call.held.sendall(LARGE)
-    call.held.settimeout(None)
-    with pytest.raises(TimeoutError, match="--idle-timeout"):
-        call.held.recv(100)
-
-
-def test_a_handler_may_not_want_to_wait(open_call: Open) -> None:
-    for receive_s in (None, 10.0):
-        call = open_call(receive_s=receive_s)
-        with pytest.raises(BlockingIOError):
-            call.held.recv(100, socket.MSG_DONTWAIT)
-        with pytest.raises(BlockingIOError):
-            call.held.recv_into(bytearray(64), 0, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        call.held.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            call.held.recv(100)
-        assert call.held.ended_by == ""
-
-
-def test_the_default_time_out_of_sockets_does_not_matter(open_call: Open) -> None:
-    socket.setdefaulttimeout(0.01)
-    try:
-        call = open_call()
-        assert call.held.gettimeout() is None
-    finally:
-        socket.setdefaulttimeout(None)
-    thread = threading.Thread(target=call.held.recv, args=(100,))
-    thread.start()
-    eventually(lambda: call.state == PEER)
-    call.peer.sendall(b"x")
-    thread.join(10)
-
-
-# A peer that is gone
-
-
-def call_after_reset(call: Call, verb: Callable[[HeldSocket], object]) -> OSError:
-    reset(call.peer)
-    for _ in range(2):  # the first send after a reset may still be taken
-        try:
-            verb(call.held)
-        except OSError as error:
-            return error
-    raise AssertionError("it did not notice")
-
-
-@pytest.mark.parametrize(
-    "verb",
-    [
-        lambda held: held.recv(100),
-        lambda held: held.sendall(b"x"),
-        lambda held: held.makefile("rb").read(1),
-        lambda held: held.shutdown(socket.SHUT_RDWR),
-        lambda held: held.getpeername(),
-    ],
-    ids=["recv", "sendall", "makefile", "shutdown", "getpeername"],
-)
-def test_a_reset_is_noted(open_call: Open, verb: Callable[[HeldSocket], object]) -> None:
-    call = open_call(tcp=True)
-    error = call_after_reset(call, verb)
-    assert error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
-    assert call.held.ended_by == "peer"
-
-
-def test_a_mistake_of_the_handlers_is_not_taken_for_a_reset(open_call: Open) -> None:
-    call = open_call()
-    call.held.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        call.held.recv(100)
-    assert call.held.ended_by == ""
-
-
-# Closing
+def open_call() -> Iterator[Open]:
+    with open_calls() as make:
+        yield make
 
 
 def test_close_sends_the_end_and_keeps_the_descriptor(open_call: Open) -> None:
@@ -497,7 +218,7 @@ def test_the_books_are_cleared_while_the_number_is_still_its_own() -> None:
         second.sendall(b"hello")
         assert second.recv(100) == b"hello"
         gate.open()
-        eventually(lambda: worker.worker.held.taken == 0, "the first call is over")
+        eventually(lambda: worker.worker.held.taken == 0)
         if numbers[0] == numbers[1]:  # as the kernel usually does
             assert list(worker.worker.tables.open) == [numbers[1]]
         worker.worker.held.end_input()

@@ -85,7 +85,7 @@ def test_a_blocked_handler_does_not_stop_the_others() -> None:
         slow, quick = worker.connect(), worker.connect()
         slow.sendall(b"slow")
         gate.wait_entered()
-        worker.tick(2)  # the first sees the call, the second that it goes on
+        worker.tick_until_led()
         quick.sendall(b"quick")
         assert quick.recv(100) == b"quick"
         gate.open()
@@ -220,7 +220,8 @@ def test_who_returns_to_a_saturated_worker_leads() -> None:
         slow, quick = worker.connect(), worker.connect()
         slow.sendall(b"slow")
         gate.wait_entered()
-        worker.tick(3)
+        worker.tick_until_led()
+        worker.tick(2)  # for a whole tick
         assert worker.worker.crew.roles.leader is None
         assert worker.cell("saturated") == 1
         assert worker.log.find("saturated")

@@ -50,6 +50,28 @@ def test_ten_thousand_lines_keep_a_neighbour_waiting_for_one_turn(most_calls: in
         assert order == lines.split()
 
 
+def test_a_neighbour_that_comes_later_waits_for_one_turn_too() -> None:
+    """It sends when the long batch has begun: whoever has more to do than one turn must not keep the others unpolled."""
+    order: list[bytes] = []
+    clients: list[socket.socket] = []
+
+    def handler(message: bytes) -> bytes:
+        order.append(message)
+        if message == b"0":
+            clients[1].sendall(b"me\n")
+        return message
+
+    with bed(handler, framing="line", run=False) as worker:
+        worker.worker.estimate.most_calls = 16
+        clients += [worker.connect(), worker.connect()]
+        lines = b"".join(b"%d\n" % n for n in range(10_000))
+        clients[0].sendall(lines)
+        assert worker.parts.start()
+        assert receive_exactly(clients[1], 3) == b"me\n"
+        assert order.index(b"me") <= 2 * 16
+        assert receive_exactly(clients[0], len(lines)) == lines
+
+
 @pytest.mark.parametrize("shape", ["replies", "generator", "list"])
 def test_a_turn_is_over_after_so_many_bytes_too(shape: str) -> None:
     """The busy peer takes all that is sent to it, at once: only the bound ends its turn."""

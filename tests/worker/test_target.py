@@ -199,12 +199,22 @@ def test_texts_of_no_form_are_refused(text: str, said: str) -> None:
 # what cannot: files
 
 
-def test_no_such_file() -> None:
+def test_no_such_file(here: Path) -> None:
     write("server.py")
     write("sub/other.py")
     os.mkdir("empty")
     assert "did you mean server.py:handle?" in refusal("sevrer.py:handle")
-    assert "there are other.py" in refusal("sub/unlike.py:handle")
+    assert refusal("sub/unlike.py:handle") == f"no such file: unlike.py in {here}/sub; there is other.py"
+    write("pkg/__init__.py", "")
+    assert "holds no Python file" in refusal("pkg/app.py:handle"), "a package is no file"
+    for number in range(9):
+        write(f"many/m{number}.py")
+    os.mkdir("many/package.py")
+    assert refusal("many/unlike.py:f").endswith("; there are m0.py, m1.py, m2.py, m3.py, m4.py, m5.py … and 3 more")
+    write("short/syn.py")
+    assert "; there is syn.py" in refusal("short/nope.py:f"), "that both end in .py is no likeness"
+    write("short/my-app.py")
+    assert "did you mean short/my-app.py:f?" in refusal("short/my_app.py:f")
     assert "holds no Python file" in refusal("empty/app.py:handle")
     assert "there is no directory" in refusal("nowhere/app.py:handle")
     assert "did you mean sub/other.py:handle?" in refusal("sub/other:handle")
@@ -260,7 +270,9 @@ def test_an_unreadable_file_is_named() -> None:
         )
     first, second = done.stdout.decode().splitlines()
     assert first.startswith("cannot read secret_app.py: Permission denied"), done.stderr
-    assert second.startswith("cannot read the module 'secret_app': Permission denied"), done.stderr
+    assert second.startswith("cannot read the module 'secret_app' ("), done.stderr
+    for line in (first, second):
+        assert "Permission denied; it must be readable for user " in line
 
 
 # what cannot: modules
@@ -271,8 +283,10 @@ def test_no_such_module(here: Path) -> None:
     write("src/inside.py")
     write("pkg/__init__.py", "")
     write("pkg/views.py")
-    assert f"no module named 'sevrer' in {here}" in refusal("sevrer:handle")
+    assert f"no module named 'sevrer' in {here} or among the installed packages" in refusal("sevrer:handle")
     assert "did you mean server:handle?" in refusal("sevrer:handle")
+    assert "did you mean json:loads?" in refusal("jsn:loads")
+    assert "did you mean pytest:handle?" in refusal("pytst:handle")
     assert "did you mean src/inside.py:handle?" in refusal("inside:handle")
     assert "there are pkg, server" in refusal("unlike:handle")
     assert "did you mean pkg.views:handle?" in refusal("pkg.view:handle")
@@ -324,6 +338,12 @@ def test_no_such_attribute() -> None:
     assert "it defines no function or class" in refusal("only_data:handle")
     assert "pkg_a.views is a module" in refusal("pkg_a:views")
     assert "part of Python" in refusal("time:handle")
+
+
+def test_a_folder_that_python_takes_for_a_package(here: Path) -> None:
+    write("space/app_n.py")
+    assert refusal("space:x") == "space is a directory; name a file in it: space/app_n.py:handle"
+    assert refusal("space:app_n").startswith(f"space ({here}/space) has no 'app_n'; space.app_n is a module")
 
 
 def test_a_module_that_is_hidden_by_another_of_its_name() -> None:

@@ -10,7 +10,7 @@ import difflib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from paceline.errors import TargetError
@@ -25,11 +25,21 @@ def shortened(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def nearest(wanted: str, names: Iterable[str]) -> str | None:
+def nearest(wanted: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The name that was probably meant, whatever its case."""
     folded = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=cutoff)
     return folded[close[0]] if close else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of them, and how many are left out."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" … and {more} more" if more > 0 else "")
+
+
+def _there(names: Sequence[str]) -> str:
+    return f"there {'is' if len(names) == 1 else 'are'} {_listed(names)}"
 
 
 def module_file(folder: str, name: str) -> str | None:
@@ -46,6 +56,25 @@ def modules_in(folder: str) -> list[str]:
         return []
     names = (entry.removesuffix(".py") for entry in entries if entry.endswith(".py") or "." not in entry)
     return [name for name in names if name.isidentifier() and name != "__init__" and module_file(folder, name)]
+
+
+def _files_in(folder: str) -> list[str]:
+    """The names of the Python files in a folder; none if it cannot be read."""
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [
+        entry
+        for entry in entries
+        if entry.endswith(".py") and entry != "__init__.py" and os.path.isfile(os.path.join(folder, entry))
+    ]
+
+
+def _installed() -> set[str]:
+    """The names of the modules that can be imported from elsewhere than the user's own folder."""
+    names = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+    return names.union(*(modules_in(folder) for folder in sys.path if os.path.isdir(folder)))
 
 
 def handlers_in(path: str) -> list[str]:
@@ -73,7 +102,7 @@ def _holds(place: str, path: str) -> str:
         return f"; {place} defines no function or class"
     if len(names) == 1:
         return f"; did you mean {place}:{names[0]}?"
-    return f"; in it are {', '.join(f'{place}:{name}' for name in names[:_MOST_NAMES])}"
+    return f"; in it are {_listed([f'{place}:{name}' for name in names])}"
 
 
 def not_a_target(text: str, here: str, built_in: Iterable[str]) -> TargetError:
@@ -144,17 +173,23 @@ def check_file(place: str, path: str, attribute: str) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise TargetError(
-            f"cannot read {place}: {error.strerror}; it must be readable for user {os.geteuid()}, who serves it"
-        ) from None
+        raise unreadable(place, error) from None
+
+
+def unreadable(what: str, error: OSError) -> TargetError:
+    """`what` is there and cannot be read."""
+    return TargetError(
+        f"cannot read {what}: {error.strerror}; it must be readable for user {os.geteuid()}, who serves it"
+    )
 
 
 def _a_folder(place: str, path: str) -> TargetError:
-    files = [f"{name}.py" for name in modules_in(path) if os.path.isfile(os.path.join(path, f"{name}.py"))]
     found = [
-        f"{os.path.join(place, file)}:{name}" for file in files for name in handlers_in(os.path.join(path, file))[:1]
+        f"{os.path.join(place, file)}:{name}"
+        for file in _files_in(path)
+        for name in handlers_in(os.path.join(path, file))[:1]
     ]
-    remedy = f"; name a file in it: {', '.join(found[:_MOST_NAMES])}" if found else f"; {_FORMS}"
+    remedy = f"; name a file in it: {_listed(found)}" if found else f"; {_FORMS}"
     return TargetError(f"{place} is a directory{remedy}")
 
 
@@ -164,13 +199,13 @@ def _no_file(place: str, path: str, attribute: str) -> TargetError:
         return TargetError(f"no such file: {place} (there is no directory {folder})")
     if os.path.isfile(f"{path}.py"):
         return TargetError(f"no such file: {place}; did you mean {place}.py:{attribute}?")
-    files = [f"{name}.py" for name in modules_in(folder)]
-    close = nearest(os.path.basename(path), files)
+    name, files = os.path.basename(path), _files_in(folder)
+    close = nearest(name.removesuffix(".py"), (file.removesuffix(".py") for file in files))
     if close:
-        meant = os.path.join(os.path.dirname(place), close)
-        return TargetError(f"no such file: {place} in {folder}; did you mean {meant}:{attribute}?")
-    there = f"; there are {', '.join(files[:_MOST_NAMES])}" if files else ", which holds no Python file"
-    return TargetError(f"no such file: {place} in {folder}{there}")
+        meant = os.path.join(os.path.dirname(place), f"{close}.py")
+        return TargetError(f"no such file: {name} in {folder}; did you mean {meant}:{attribute}?")
+    there = f"; {_there(files)}" if files else ", which holds no Python file"
+    return TargetError(f"no such file: {name} in {folder}{there}")
 
 
 def _without_suffix(place: str, path: str, attribute: str) -> TargetError:
@@ -192,17 +227,17 @@ def no_module(place: str, attribute: str, missing: str, here: str) -> TargetErro
             )
         where, names = f"the package {parent} ({paths[0]})", modules_in(paths[0])
     else:
-        where, names = f"{here} and among the installed packages", modules_in(here)
+        where, names = f"{here} or among the installed packages", modules_in(here)
         elsewhere = _in_a_folder_below(here, place)
         if elsewhere:
             return TargetError(f"no module named {missing!r} in {where}; did you mean {elsewhere}:{attribute}?")
         if os.path.isfile(os.path.join(here, place)):
             return _without_suffix(place, os.path.join(here, place), attribute)
-    close = nearest(last, names)
+    close = nearest(last, names) or (None if parent else nearest(last, _installed(), cutoff=0.75))
     if close:
         meant = ".".join((*([parent] if parent else []), close))
         return TargetError(f"no module named {missing!r} in {where}; did you mean {meant}:{attribute}?")
-    there = f"; there are {', '.join(names[:_MOST_NAMES])}" if names else ""
+    there = f"; {_there(names)}" if names else ""
     return TargetError(f"no module named {missing!r} in {where}{there}")
 
 
@@ -222,7 +257,8 @@ def no_attribute(module: ModuleType, holder: object, part: str, place: str, attr
     before = attribute[: attribute.rfind(part)] if holder is not module else ""
     file = getattr(module, "__file__", None)
     is_file = place.endswith(".py")
-    source = "" if is_file else f" ({file or 'part of Python'})"
+    folder = next(iter(getattr(module, "__path__", ())), None) if file is None else None
+    source = "" if is_file else f" ({file or folder or 'part of Python'})"
     said = f"{place}{source} has no {before + part!r}"
     own = None if is_file else module_file(here, place)
     if own and not (file and os.path.samefile(own, file)):
@@ -232,6 +268,9 @@ def no_attribute(module: ModuleType, holder: object, part: str, place: str, attr
         )
     if holder is module and hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.{part}"):
         return TargetError(f"{said}; {place}.{part} is a module: name what is in it, {place}.{part}:NAME")
+    if holder is module and folder is not None:  # a namespace package: no line of the user's is in it
+        written = place.replace(".", os.sep)
+        return _a_folder(written if os.path.isdir(os.path.join(here, written)) else folder, folder)
     close = nearest(part, (name for name in dir(holder) if not name.startswith("_")))
     defined = [
         name
@@ -240,7 +279,7 @@ def no_attribute(module: ModuleType, holder: object, part: str, place: str, attr
     ] if holder is module else []  # fmt: skip
     if close:
         return TargetError(f"{said}; did you mean {place}:{before}{close}?")
-    there = f"; it defines {', '.join(defined[:_MOST_NAMES])}" if defined else ""
+    there = f"; it defines {_listed(defined)}" if defined else ""
     if holder is module and not defined:
         there = "; it defines no function or class"
     return TargetError(f"{said}{there}")

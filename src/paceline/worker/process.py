@@ -15,6 +15,7 @@ mask, and a process with everything blocked could not even be terminated.
 import atexit
 import contextlib
 import faulthandler
+import functools
 import os
 import signal
 import sys
@@ -218,7 +219,8 @@ def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
     if cut:
         _send(plan, messages.Leaving(cut))
     else:
-        watcher.stop_threads(clock.now() + GRACE_S)
+        if watcher.stop_threads(clock.now() + GRACE_S):
+            _say_farewell(worker)
     contained(worker, "stop", worker.hook("stop"))
     with contextlib.suppress(BaseException):
         # os._exit skips them, and coverage tools, profilers and reporters rely on them.
@@ -230,6 +232,15 @@ def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
     if not cut:
         _send(plan, messages.Leaving(0))
     return CUT_EXIT if cut else 0
+
+
+def _say_farewell(worker: Worker) -> None:
+    """`disconnected`, for connections whose peers had not ended them when the time was up."""
+    disconnected = worker.hook("disconnected")
+    for connection in list(worker.tables.open.values()):
+        if disconnected is not None and connection.greeted:
+            connection.greeted = False
+            contained(worker, "disconnected", functools.partial(disconnected, connection))
 
 
 def contained_quietly(handler: Handler) -> None:

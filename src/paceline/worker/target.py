@@ -222,7 +222,7 @@ def _load_module(place: str, attribute: str, here: str) -> ModuleType:
             if not f"{place}.".startswith(f"{missing}."):
                 raise  # an extension module asked for it
             raise nearby.no_module(place, attribute, missing, here) from None
-        raise TargetError(f"cannot read the module {place!r}: {error.strerror} ({error.filename})") from None
+        raise nearby.unreadable(f"the module {place!r} ({error.filename})", error) from None
 
 
 def _come_first(folder: str) -> None:
