@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from paceline.handlers import Handler
 from paceline.host import descriptors
 from paceline.host.output import Log
+from paceline.scoreboard.fields import THREAD
 from paceline.wire import Framing
 from paceline.worker.accepting import Accepting
 from paceline.worker.calls import contained
@@ -106,7 +107,9 @@ def _crew(plan: Plan, worker: Worker, loop: Loop, first: FirstThread) -> Crew:
     layout, words, seat = plan.board.layout, plan.board.words, plan.seat
 
     def make(index: int) -> Member:
-        return Member(index, words, layout.thread_index(seat, index), layout.histogram_index(seat, index))
+        row = layout.thread_index(seat, index)
+        worker.rows_before.setdefault(row, (words[row + THREAD["calls"]], words[row + THREAD["bytes_out"]]))
+        return Member(index, words, row, layout.histogram_index(seat, index))
 
     def prepare(_member: Member) -> bool:
         prepared = contained(worker, "thread_start", worker.hook("thread_start"))

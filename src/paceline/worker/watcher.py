@@ -92,8 +92,6 @@ class Watcher:
         self.last_times: Times | None = None
         self.last_leads = 0
         self.was_saturated = False
-        self.before: list[tuple[int, int]] = []
-        """What the rows of the threads said when they were first looked at: the work of earlier occupants of the seat."""
         self.last_total = self.total()
         self.computing: dict[Member, int] = {}
         """Who lost the lead because of a long call while the process computed, and the number of that call."""
@@ -283,14 +281,9 @@ class Watcher:
     def total(self) -> tuple[int, int]:
         """(calls begun, bytes sent) by all threads of this worker."""
         words = self.worker.words
-        layout, seat = self.plan.board.layout, self.plan.seat
         calls, bytes_out = THREAD["calls"], THREAD["bytes_out"]
-        while len(self.before) < self.worker.crew.most:
-            row = layout.thread_index(seat, len(self.before))
-            self.before.append((words[row + calls], words[row + bytes_out]))
         total_calls = total_bytes = 0
-        for index, (calls_before, bytes_before) in enumerate(self.before):
-            row = layout.thread_index(seat, index)
+        for row, (calls_before, bytes_before) in self.worker.rows_before.copy().items():
             total_calls += words[row + calls] - calls_before
             total_bytes += words[row + bytes_out] - bytes_before
         return total_calls, total_bytes

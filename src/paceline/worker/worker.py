@@ -59,6 +59,8 @@ class Worker:
         self.gate = Gate(self.poller, listener_fds)
         self.estimate = Estimate()
         self.crew: Crew  # set once, by process.py, because its members run the loop that is made of this object
+        self.rows_before: dict[int, tuple[int, int]] = {}
+        """By thread row: calls and bytes of earlier occupants of the seat.  Set once each, before the thread begins."""
         self.samples: deque[tuple[int, int]] = deque(maxlen=4096)  # any thread appends, the watcher takes
         self.sample_due = True  # the watcher sets it, the leader takes it: measure a call
         self.watch_asleep = False  # set by the watcher, taken by the leader
