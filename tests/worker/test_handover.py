@@ -11,21 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from house import GENERATION, House, house
 from paceline.host import passing, streams
 from paceline.host.descriptors import Spare
-from paceline.scoreboard.board import Board
-from paceline.scoreboard.fields import WORKER, WorkerState
+from paceline.scoreboard.fields import WorkerState
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
-from paceline.worker.handover import LATER_S, MOST_AT_ONCE, Passing, Receiving, read_record, record_of
-from paceline.worker.plan import Inbox
-from paceline.worker.worker import Worker
-from workerbed import Bed, bed, unread_bytes
+from paceline.worker.handover import LATER_S, MOST_AT_ONCE, Receiving, read_record, record_of
+from workerbed import Bed, bed
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 ME = cast("Member", None)
-GENERATION = 3
 
 
 def echo(message: bytes) -> bytes:
@@ -34,60 +31,6 @@ def echo(message: bytes) -> bytes:
 
 def who(message: bytes) -> bytes:
     return b"the other one"
-
-
-class House:
-    """A board and inboxes for some seats; workers and bare readers sit there."""
-
-    def __init__(self, seats: int) -> None:
-        self.board = Board.create(seats, 1)
-        self.inboxes = [Inbox(*passing.pair()) for _ in range(seats)]
-        self.spare = Spare()
-        self.clients: list[socket.socket] = []
-        for seat in range(seats):
-            self.set(seat, state=WorkerState.READY, generation=GENERATION, connections_limit=1000)
-
-    def set(self, seat: int, **cells: int) -> None:
-        row = self.board.layout.worker_index(seat)
-        for name, value in cells.items():
-            self.board.words[row + WORKER[name]] = value
-
-    def passing(self, worker: Worker, seat: int = 0) -> Passing:
-        return Passing(worker, self.board, self.inboxes, seat, GENERATION)
-
-    def fresh(self) -> int:
-        """The descriptor of a new connection."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(10)
-        theirs.setblocking(False)
-        self.clients.append(ours)
-        return theirs.detach()
-
-    def take(self, seat: int) -> tuple[int, bytes] | None:
-        return passing.receive_connection(self.inboxes[seat].reader, self.spare)
-
-    def waiting(self) -> list[int]:
-        """How many lie in each inbox."""
-        return [unread_bytes(inbox.reader.fileno()) // len(record_of(0)) for inbox in self.inboxes]
-
-    def close(self) -> None:
-        # What is still in flight is closed with the last end.
-        for inbox in self.inboxes:
-            inbox.reader.close()
-            inbox.writer.close()
-        for client in self.clients:
-            client.close()
-        self.spare.close()
-        self.board.close()
-
-
-@contextmanager
-def house(seats: int) -> Iterator[House]:
-    made = House(seats)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -185,6 +128,7 @@ def test_otherwise_it_keeps_it(sender: Bed) -> None:
         {"generation": GENERATION - 1},
         {"generation": GENERATION + 1},
         {"saturated": 1},
+        {"heartbeat_ns": 1},
         {"connections": 6},
         {"connections_limit": 0},
     ],

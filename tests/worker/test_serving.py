@@ -51,7 +51,7 @@ def test_ten_thousand_lines_keep_a_neighbour_waiting_for_one_turn(most_calls: in
 
 
 def test_a_neighbour_that_comes_later_waits_for_one_turn_too() -> None:
-    """It sends when the long batch has begun: whoever has more to do than one turn must not keep the others unpolled."""
+    """It sends when the long batch has begun: who has more to do than one turn must not keep others unpolled."""
     order: list[bytes] = []
     clients: list[socket.socket] = []
 

@@ -14,6 +14,7 @@ nobody can listen.  The watcher of the other worker takes it in.
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+from paceline import clock
 from paceline.host import in_flight, passing, streams
 from paceline.host.descriptors import Spare
 from paceline.scoreboard.board import Board
@@ -29,12 +30,15 @@ MOST_AT_ONCE = 64
 MOST_PASSES = 3
 """So often a fresh connection is passed at the most."""
 
+SILENT_NS = 2_500_000_000
+"""A worker whose watcher has not run for so long (it does once a second) is stopped, or holds its GIL."""
+
 LATER_S = 1.0
 """How long the watcher lets them wait when they could not be taken."""
 
 _READY = int(WorkerState.READY)
 _STATE, _GENERATION, _SATURATED = WORKER["state"], WORKER["generation"], WORKER["saturated"]
-_CONNECTIONS, _LIMIT = WORKER["connections"], WORKER["connections_limit"]
+_CONNECTIONS, _LIMIT, _HEARTBEAT = WORKER["connections"], WORKER["connections_limit"], WORKER["heartbeat_ns"]
 
 
 class Passing:
@@ -52,11 +56,13 @@ class Passing:
     def siblings(self) -> Iterator[Sibling]:
         """Those that can take a connection now."""
         words = self.words
+        alive_since = clock.now_ns() - SILENT_NS
         for seat, row in self.rows:
             if (
                 words[row + _STATE] == _READY
                 and words[row + _GENERATION] == self.generation
                 and not words[row + _SATURATED]
+                and words[row + _HEARTBEAT] >= alive_since
             ):
                 yield Sibling(seat, words[row + _CONNECTIONS], words[row + _LIMIT])
 

@@ -74,7 +74,8 @@ def main(plan: Plan) -> NoReturn:
 def _live(plan: Plan) -> int:
     settings = plan.settings
     log = Log(f"worker {plan.slot}", settings.log_format)
-    faulthandler.dump_traceback_later(settings.boot_timeout + 4 * settings.heartbeat, exit=True, file=plan.fault_fd)
+    with contextlib.suppress(RuntimeError):  # no thread can be made for it; without the timer we can still serve
+        faulthandler.dump_traceback_later(settings.boot_timeout + 4 * settings.heartbeat, exit=True, file=plan.fault_fd)
     wake_read, wake_write = signals.open_wakeup_pipe()
     _take_signals(plan, wake_write)
     prints = redirect_prints(log)
@@ -124,6 +125,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
         return _tell_failure(plan, None, f"{handler.name}.thread_start() raised; the log above says what")
     processes.die_with_parent(plan.supervisor_pid, signal.SIGTERM)  # until now it was SIGKILL (supervisor/child.py)
     watcher.rearm_dead_man()  # until now it was the boot time's
+    worker.gauge("heartbeat_ns", clock.now_ns())
     worker.gauge("state", WorkerState.READY)
     _send(plan, ready)
     worker.gate.open(Shut.STARTING)

@@ -13,6 +13,8 @@ new is taken; each connection is closed once what it had sent is answered; whole
 is over when no connection is open and nobody is in a call, or when the time is up.
 """
 
+import contextlib
+import dataclasses
 import faulthandler
 import os
 import signal
@@ -41,6 +43,8 @@ REST_S = 1.0
 """The longest sleep: the heartbeat, and the deadlines of connections, are looked at this often."""
 
 DRAINING_REST_S = 0.1
+DRAINING_LINGER_S = 0.5
+"""How long a peer may take, in a drain, to end its side: those that never do must not hold every stop up."""
 
 BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
@@ -347,9 +351,9 @@ class Watcher:
     def rearm_dead_man(self) -> None:
         """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it."""
         settings = self.plan.settings
-        faulthandler.dump_traceback_later(
-            settings.drain_timeout + 4 * settings.heartbeat, exit=True, file=self.plan.fault_fd
-        )
+        within_s = settings.drain_timeout + 4 * settings.heartbeat
+        with contextlib.suppress(RuntimeError):  # no thread can be made for it now; the next second tries again
+            faulthandler.dump_traceback_later(within_s, exit=True, file=self.plan.fault_fd)
 
     def hear_inbox(self, wanted: bool) -> None:
         """Whether connections in the inbox wake us.  What is not taken from there would wake us again and again."""
@@ -390,6 +394,8 @@ class Watcher:
             return
         worker.draining = True
         self.next_rest = min(self.next_rest, clock.now() + DRAINING_REST_S)
+        ending = self.serving.ending
+        ending.limits = dataclasses.replace(ending.limits, linger_s=DRAINING_LINGER_S)
         self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
@@ -402,6 +408,7 @@ class Watcher:
         worker = self.worker
         tables = worker.tables
         worker.held.end_input()
+        self.relieve_drained()
         queued = {fd for fd, _flags in list(tables.ready)}
         due = [
             (fd, MORE)
@@ -411,6 +418,17 @@ class Watcher:
         if due:
             tables.ready.extend(due)
             worker.wakeup.wake()
+
+    def relieve_drained(self) -> None:
+        """Connections that nothing was done with yet belong to those who stay: their first bytes may be on the way."""
+        tables = self.worker.tables
+        if self.passing is None:
+            return
+        for fd, fresh in tables.parked.copy().items():
+            c = tables.parked.pop(fd, None) if fresh.is_fresh else None
+            if c is not None and not (c.is_fresh and self.passing.try_relieve(c)):
+                tables.requeue(c)
+                self.worker.wakeup.wake()
 
     def calls_running(self) -> int:
         words = self.worker.words
