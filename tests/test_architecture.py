@@ -59,7 +59,7 @@ ROOMS: Mapping[str, Room] = {
         3,
         pure="roles lifecycle deadlines estimate messages balance",
         acts="accepting assembly calls connection crew ending gate handover held loop nearby plan process serving "
-        "tables target watcher worker",
+        "tables target timing watcher worker",
     ),
     "supervisor": Room(
         4,

@@ -328,7 +328,7 @@ def test_what_other_servers_serve_is_refused_by_name() -> None:
 
 def test_what_is_no_handler_is_named_as_it_was_given() -> None:
     assert refusal(5).startswith("app:it is an int, which cannot be called; ")
-    with pytest.raises(TargetError, match="^5 is an int, which cannot be called; a handler is a function or a class$"):
+    with pytest.raises(TargetError, match=r"^5 is an int, which cannot be called; a handler is a function or a class$"):
         examine(5, "int")  # how the worker names what has no name of its own
     with pytest.raises(TargetError) as caught:
         examine(list(range(1000)), "list")

@@ -67,13 +67,12 @@ def _complaint(path: str) -> str:
         (
             "a.toml",
             "[tool.paceline]\nthreads = 1\n",
-            "--config a.toml: in this file the settings stand at the top, without a table; take the line "
-            "[tool.paceline] away",
+            "--config a.toml: in this file the settings stand at the top, without a table; take the line [tool.paceli",
         ),
         (
             "a.toml",
             "[paceline]\n",
-            "--config a.toml: in this file the settings stand at the top, without a table; take the line [paceline] away",
+            "--config a.toml: in this file the settings stand at the top, without a table; take the line [paceline] aw",
         ),
         ("pyproject.toml", "[project]\n", "--config pyproject.toml: the file has no table [tool.paceline]"),
         ("pyproject.toml", "tool.paceline = 1\n", "--config pyproject.toml: tool.paceline must be a table"),

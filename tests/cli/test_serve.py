@@ -25,7 +25,15 @@ def test_without_anything_the_defaults_are_served(run: "Run", supervisor: "Super
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.key)
 def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", supervisor: "Supervisor") -> None:
-    special = {"target": "a:b", "bind": ":80", "framing": "line", "as": "connection", "start": "data", "chdir": "/", "heartbeat": "3"}
+    special = {
+        "target": "a:b",
+        "bind": ":80",
+        "framing": "line",
+        "as": "connection",
+        "start": "data",
+        "chdir": "/",
+        "heartbeat": "3",
+    }
     text = special.get(row.key) or {"Seconds": "1", "Whole": "7", "Choice": "json"}.get(type(row.kind).__name__, "5000")
     written = [text] if row.key == "target" else [row.option, text]
     assert run("serve", *written).code == 0

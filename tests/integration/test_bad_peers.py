@@ -163,7 +163,7 @@ NO_REPLY = {
     b"dict": "the handler returned a dict ({}) for message 2 of PEER; a reply is bytes, None, an iterable of bytes or",
     b"coroutine": "the handler returned a coroutine (something in it is written with `async def`; Paceline calls plain",
     b"pieces": "the handler returned an iterable with a str ('second'; return text.encode()) in it for message",
-    b"large": "the handler returned 2,000,000 bytes for message 2 of PEER, more than the 1,048,576 of --max-buffer: return it",
+    b"large": "the handler returned 2,000,000 bytes for message 2 of PEER, more than the 1,048,576 of --max-buffer",
 }
 
 

@@ -127,7 +127,9 @@ def test_greet() -> None:
         server.wait_for_log("Ada left after 3 lines")
         second.close()
         server.wait_for_log("\N{REPLACEMENT CHARACTER} left after 1 lines")
-        assert shown_by_client_of(docstring_of("examples/greet.py"), server).endswith(b"Hello Ada. Say something, or bye.\nGoodbye Ada.\n")
+        assert shown_by_client_of(docstring_of("examples/greet.py"), server).endswith(
+            b"Hello Ada. Say something, or bye.\nGoodbye Ada.\n"
+        )
 
 
 def test_own_framing() -> None:

@@ -137,8 +137,8 @@ WRONG = {
     "'echo', thread=4": "SettingError 2: there is no setting 'thread'; did you mean threads?",
     "'echo', threads=0": "SettingError 2: threads=0: must be a whole number from 1 to 4,096; the nearest right",
     "'echo', threads='many'": "SettingError 2: threads='many': must be a whole number from 1 to 4,096",
-    "'echo', bind=8888": "SettingError 2: bind=8888: must be HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or "
-    "fd://N; a port alone does not say on which interface; the nearest right value is 127.0.0.1:8888",
+    "'echo', bind=8888": "SettingError 2: bind=8888: must be HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH "
+    "or fd://N; a port alone does not say on which interface; the nearest right value is 127.0.0.1:8888",
     "'echo', framing=paceline.Lines(limit=9)": "a framing object belongs to the handler: @paceline.message(framing=…)",
     "'echo', framing='lines'": "SettingError 2: framing='lines': there is no framing 'lines'; did you mean line?",
     "'echo', as_='connections'": "SettingError 2: as_='connections': must be message or connection",

@@ -109,7 +109,10 @@ def test_a_file_may_write_keys_as_the_options_are_written() -> None:
         ),
         (
             ({"heartbeat": "1s"}, {}, None),
-            "--heartbeat 1s: must be a time from 3s to 7d, in seconds or like 500ms or 2m; the nearest right value is 3s",
+            (
+                "--heartbeat 1s: must be a time from 3s to 7d, in seconds or like 500ms or 2m; "
+                "the nearest right value is 3s"
+            ),
         ),
         (
             ({"target": ""}, {}, None),

@@ -1,13 +1,14 @@
 """`--check` with stub workers (stage.py): it says what would be served, or why not, and leaves nothing behind."""
 
 import signal
+from typing import Any
 
 import pytest
 
 from supervisor.stage import Stage
 
 
-def run(main: str, **options: object) -> tuple[int, str, str]:
+def run(main: str, **options: Any) -> tuple[int, str, str]:
     """(exit code, standard output but for our own notes, standard error)."""
     with Stage(main=main, check=True, **options) as stage:
         output, errors = stage.process.communicate(timeout=10)

@@ -4,6 +4,7 @@ import pytest
 
 from paceline.supervisor.vocabulary import (
     Abort,
+    Announce,
     End,
     Kill,
     StopAsked,
@@ -11,7 +12,7 @@ from paceline.supervisor.vocabulary import (
     Tell,
 )
 from paceline.worker.messages import Drain, Leaving
-from supervisor.scene import Scene, of, said
+from supervisor.scene import READY, Scene, of, said
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -100,6 +101,16 @@ def test_a_signal_that_was_delivered_twice_is_no_second_signal() -> None:
     assert said(scene.tell(StopAsked("SIGINT")), "stopping-now")
     assert scene.tell(StopAsked("SIGINT")) == [], "nor the second a third"
     assert of(Kill, scene.tell(StopAsked("SIGTERM"))) == [Kill(0)], "another signal is another"
+
+
+def test_a_stop_before_it_said_that_it_listens_does_not_keep_it_busy() -> None:
+    scene = Scene(workers=2)
+    scene.run(0)
+    scene.say(0, READY)
+    scene.tell(StopAsked("SIGTERM"))
+    assert scene.roster.next_at is not None
+    commands = scene.run(3.0)
+    assert of(Announce, commands) == []
 
 
 def test_quit_kills_at_once() -> None:

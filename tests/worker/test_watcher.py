@@ -1,4 +1,4 @@
-"""worker/watcher.py: when it sleeps, whom it promotes, what it does when all threads are in calls."""
+"""worker/watcher.py: when it sleeps, whom it promotes, what it looks after."""
 
 import os
 import signal
@@ -9,56 +9,20 @@ import pytest
 
 from leftovers import eventually
 from paceline import clock
-from paceline.scoreboard.fields import ThreadState, WorkerState
+from paceline.scoreboard.fields import WorkerState
 from paceline.worker import watcher as watcher_module
-from paceline.worker.crew import Member
 from paceline.worker.estimate import Verdict
 from paceline.worker.gate import Shut
 from paceline.worker.messages import Nudge, encode
 from paceline.worker.roles import Why
 from paceline.worker.watcher import ACTIVE_S, MOST_COMPUTING, REST_S, TICK_S
-from workerbed import Bed, Gate, bed, receive_exactly
-
-POLLING, SERVING = int(ThreadState.POLLING), int(ThreadState.SERVING)
-
-
-class Slow:
-    """Echoes lines; those that begin with `slow` wait at a gate of their own."""
-
-    def __init__(self, *names: bytes) -> None:
-        self.gates = {name: Gate() for name in names}
-
-    def __call__(self, message: bytes) -> bytes:
-        if message in self.gates:
-            self.gates[message].wait()
-        return message
-
-    def open(self) -> None:
-        for gate in self.gates.values():
-            gate.open()
+from slowcalls import Slow, enter, leader_of, wait_polling
+from workerbed import Bed, bed, receive_exactly
 
 
 def say(client: socket.socket, line: bytes = b"ping\n") -> None:
     client.sendall(line)
     assert receive_exactly(client, len(line)) == line
-
-
-def leader_of(worker: Bed) -> Member:
-    leader = worker.worker.crew.roles.leader
-    assert leader is not None
-    return leader
-
-
-def wait_polling(worker: Bed) -> None:
-    eventually(lambda: leader_of(worker).words[leader_of(worker).state] == POLLING)
-
-
-def enter(worker: Bed, handler: Slow, name: bytes) -> socket.socket:
-    """A client whose call waits at its gate."""
-    client = worker.connect()
-    client.sendall(name + b"\n")
-    handler.gates[name].wait_entered()
-    return client
 
 
 # Arming: who looks last, sees
@@ -252,86 +216,6 @@ def test_a_call_that_ends_while_another_is_promoted_leaves_nobody_deaf() -> None
             for client in clients:
                 say(client)
             eventually(lambda: worker.worker.crew.roles.leader is not None)
-
-
-# Saturation
-
-
-def test_a_saturated_worker_leaves_new_connections_to_its_siblings() -> None:
-    handler = Slow(b"slow1", b"slow2")
-    with bed(handler, framing="line", threads=2, listen=True) as worker:
-        for name in (b"slow1", b"slow2"):
-            client = worker.call_in()
-            client.sendall(name + b"\n")
-            handler.gates[name].wait_entered()
-            worker.tick_until_led()
-        assert Shut.SATURATED not in worker.worker.gate.reasons, "not before it was so for a whole tick"
-        worker.tick(2)
-        assert worker.worker.gate.reasons == {Shut.SATURATED}
-        assert worker.cell("saturated") == 1
-        assert worker.cell("saturations") == 1
-        waiting = worker.call_in()
-        waiting.sendall(b"ping\n")
-        worker.tick(10)
-        assert worker.cell("accepted") == 2
-        assert len(worker.log.find("saturated")) == 1
-        handler.gates[b"slow1"].open()
-        assert receive_exactly(waiting, 5) == b"ping\n"
-        assert not worker.worker.gate.reasons, "who came back first opened it"
-        worker.tick()
-        assert worker.cell("saturated") == 0
-        handler.open()
-
-
-def test_saturation_says_how_many_wait() -> None:
-    handler = Slow(b"slow")
-    with bed(handler, framing="line", threads=1, listen=True) as worker:
-        client = worker.call_in()
-        client.sendall(b"slow\n")
-        handler.gates[b"slow"].wait_entered()
-        waiting = [worker.call_in() for _ in range(3)]
-        worker.tick_until_led()
-        worker.tick(2)
-        said = worker.log.wait_for("saturated")
-        assert said == {"threads": 1, "waiting": ", 3 connections wait"}
-        worker.look(in_calls=True)
-        assert worker.cell("waiting") == 3
-        handler.open()
-        for client in waiting:
-            say(client)
-
-
-def test_somebody_came_back_while_the_gate_was_being_shut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The leader looked at the gate before it was shut, and does not look again: the watcher opens it itself."""
-    handler = Slow(b"slow")
-    with bed(handler, framing="line", threads=1) as worker:
-        gate = worker.worker.gate
-        client = enter(worker, handler, b"slow")
-        worker.tick_until_led()
-        shut = gate.shut
-
-        def shut_late(reason: Shut) -> None:
-            handler.open()
-            assert receive_exactly(client, 5) == b"slow\n"
-            eventually(lambda: worker.worker.crew.roles.leader is not None)
-            wait_polling(worker)
-            shut(reason)
-
-        monkeypatch.setattr(gate, "shut", shut_late)
-        worker.tick(2)
-        assert not gate.reasons
-        assert worker.cell("saturated") == 0
-        assert not worker.log.find("saturated")
-
-
-def test_a_worker_that_can_make_another_thread_is_not_saturated() -> None:
-    handler = Slow(b"slow")
-    with bed(handler, framing="line", threads=2) as worker:
-        enter(worker, handler, b"slow")
-        worker.tick_until_led()
-        worker.tick(5)
-        assert worker.cell("saturated") == 0
-        handler.open()
 
 
 # What it looks after

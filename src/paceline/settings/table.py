@@ -70,7 +70,8 @@ class Settings:
         "at once", short="-w", also="processes procs cores")  # fmt: skip
     max_workers: int | None = _row(
         None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
-        "how many workers there may ever be; room for them is made at the start; auto: 4 × workers, at least 8 and at most 1024",
+        "how many workers there may ever be; room for them is made at the start; auto: 4 × workers, at least 8 and at "
+        "most 1024",
         "restart")  # fmt: skip
     threads: int = _row(
         64, Whole(low=1, high=4096), CREW,
@@ -91,8 +92,8 @@ class Settings:
         "restart")  # fmt: skip
     max_message: int = _row(
         MIB, Size(low=1, high=GIB), SIZES,
-        "the longest message; a peer that sends a longer one is disconnected; a handler that answers with as much needs "
-        "as large a --max-buffer",
+        "the longest message; a peer that sends a longer one is disconnected; a handler that answers with as much "
+        "needs as large a --max-buffer",
         "new workers", also="max_size")  # fmt: skip
     max_buffer: int = _row(
         MIB, Size(low=4 * KIB, high=GIB), SIZES,

@@ -97,9 +97,9 @@ class Hands:
                 os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
                 processes.reap_soon(pid)
                 raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the roster waits for an answer, whatever it is
             seat.leave()
-            if not isinstance(error, OSError):  # a bug of ours, but the roster waits for an answer
+            if not isinstance(error, OSError):  # a bug of ours
                 detail = "".join(traceback.format_exception(error))
                 self.log.say("supervisor-bug", where="the start of a worker", error=repr(error), detail=detail)
                 return ForkFailed(seat.number, repr(error))

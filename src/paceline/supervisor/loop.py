@@ -186,7 +186,7 @@ class Supervisor:
                 for hear, seat in self.wait():
                     for event in hear(seat):
                         self.react(event)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a bug of ours
                 self.on_bug(error)
         if self.roster.serving:
             self.log.say("stopped", uptime=span_text(self.now() - self.started_at), calls=self.hands.count_calls())
@@ -230,14 +230,14 @@ class Supervisor:
         while events:
             try:
                 commands = self.roster.on(events.popleft(), self.now())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a bug of ours
                 self.on_bug(error)
                 continue
             self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.in_state(State.READY))
             for command in commands:
                 try:
                     answer = self.hands.carry_out(command)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - a bug of ours
                     self.on_bug(error)
                 else:
                     events += [answer] if answer is not None else []

@@ -277,7 +277,7 @@ class Roster:
 
     def _announce(self, now: float) -> Iterator[Command]:
         """Whoever connects when the server says that it listens shall find all workers, not only the first."""
-        if self.announce_by is None or self.stop is not None:
+        if self.announce_by is None:
             return
         booting = {worker.slot for worker in self.in_state(State.FORKING, State.BOOTING)}
         fresh = [slot for slot in self.slots if not slot.failures and not slot.refusals]
@@ -293,6 +293,7 @@ class Roster:
         if event.signal == name and now - at < ECHO_S:
             return
         self.asked = event.signal, now
+        self.announce_by = None  # too late for that
         within = self.drain_timeout_s
         if event.at_once or self.stop is Stop.HARD or self.stop is Stop.KILL:
             self.stop, within = Stop.KILL, 0.0

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from paceline.settings import Settings
 
-
 MOST_WORKERS = 1024
 """As the settings' table has it, for what was left to us."""
 

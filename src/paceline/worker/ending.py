@@ -22,6 +22,7 @@ from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import Event, State, after
+from paceline.worker.timing import Timing
 from paceline.worker.worker import Worker
 
 LINGER_BYTES = 64 * 1024
@@ -35,16 +36,7 @@ class Ending:
         self.worker = worker
         self.calls = calls
         self.tables = worker.tables
-        settings = worker.settings
-        self.limits = deadlines.Limits(
-            first_byte_s=settings.first_byte_timeout,
-            message_s=settings.message_timeout,
-            min_rate=settings.min_rate,
-            write_s=settings.write_timeout,
-            idle_s=settings.idle_timeout,
-        )
-        self.looked_at = 0.0
-        """When the watcher last looked at the deadlines; written by the watcher."""
+        self.timing = Timing(worker)
 
     def go_on(self, c: Connection, me: Member, is_due: bool) -> bool:
         """The next step of a connection that ends.  False: nothing more can be done now; it is closed, or lingers."""
@@ -53,7 +45,7 @@ class Ending:
                 self.end_output(c)
                 return True
             case State.LINGERING:
-                if not self.drop_input(c) or (is_due and self.expired(c)):
+                if not self.drop_input(c) or (is_due and self.timing.expired(c)):
                     self.close(c, me)
             case State.ENDING:
                 if c.rest is not None:
@@ -83,17 +75,9 @@ class Ending:
         c.reason = c.reason or "broken"
         self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(truncated(c.rest)))
 
-    def expired(self, c: Connection) -> deadlines.Watch | None:
-        """The deadline that the watcher saw passing, if it is still passed."""
-        watch = c.watch  # once: the watcher may forget it at any moment
-        if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
-            return None
-        due = deadlines.due_at(watch, c.received, self.limits)
-        return watch if due is not None and due <= self.looked_at else None
-
     def expire(self, c: Connection, watch: deadlines.Watch, me: Member) -> None:
         """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
-        self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.limits))
+        self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.timing.limits))
         c.reason = "timeout"
         if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
             self.calls.end(c, "timeout")

@@ -164,7 +164,8 @@ def _load(plan: Plan) -> tuple[Handler, Framing]:
             f"has no meaning for it; leave it out, or serve a connection handler"
         )
     marked = settings.framing if settings.framing is not None else handler.marks.framing
-    return handler, as_framing(marked if marked is not None else "raw", settings.max_message)
+    of = name if settings.framing is None else None
+    return handler, as_framing(marked if marked is not None else "raw", settings.max_message, of)
 
 
 class _Forks:

@@ -40,6 +40,7 @@ from paceline.worker.ending import Ending
 from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.tables import EXPIRED
+from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
 
 TURN_BYTES = BATCH_BYTES
@@ -145,7 +146,7 @@ class Serving:
         while True:
             if c.out is not None:
                 if not self.flush(c, me):
-                    if is_due and (watch := self.ending.expired(c)):
+                    if is_due and (watch := self.ending.timing.expired(c)):
                         return self.ending.expire(c, watch, me)
                     if not self.park(c):
                         return None
@@ -172,7 +173,7 @@ class Serving:
                     moved += 0 if c.uncut is None else len(c.uncut)
                 elif is_draining:
                     calls.end(c, "drain")
-                elif is_due and (watch := self.ending.expired(c)):
+                elif is_due and (watch := self.ending.timing.expired(c)):
                     self.ending.expire(c, watch, me)
                 elif self.park(c):
                     reading = self.further(c)
@@ -311,11 +312,6 @@ class Serving:
         self.tables.requeue(c)
         if self.worker.crew.roles.leader is not me:
             self.worker.wakeup.wake()
-
-
-def has_work(c: Connection) -> bool:
-    """Something has arrived, or is to be replied, that nobody but us keeps waiting."""
-    return bool(c.queue) or c.source is not None or c.uncut is not None
 
 
 def _is_readable(fd: int) -> bool:

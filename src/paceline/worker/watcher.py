@@ -20,12 +20,13 @@ import os
 import signal
 
 from paceline import clock
+from paceline.events import counted
 from paceline.host.poller import MOST_EVENTS, Waiter
 from paceline.host.scheduling import Times, is_runnable, times_of
 from paceline.host.streams import accept_queue
 from paceline.host.wakeup import Wakeup
 from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
-from paceline.worker import deadlines, messages
+from paceline.worker import messages
 from paceline.worker.crew import Member
 from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
@@ -33,8 +34,9 @@ from paceline.worker.handover import Passing, Receiving
 from paceline.worker.lifecycle import State
 from paceline.worker.plan import Plan
 from paceline.worker.roles import Why
-from paceline.worker.serving import Serving, has_work
-from paceline.worker.tables import EXPIRED, MORE
+from paceline.worker.serving import Serving
+from paceline.worker.tables import MORE
+from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
 
 TICK_S = 0.005
@@ -261,7 +263,7 @@ class Watcher:
         self.worker.log.say(
             "saturated",
             threads=len(self.worker.crew.members),
-            waiting=f", {waiting} connections wait" if waiting else "",
+            waiting=counted(waiting, "|, # connection waits|, # connections wait"),
         )
 
     def waiting(self) -> int:
@@ -308,45 +310,11 @@ class Watcher:
         if Shut.FULL in worker.gate.reasons and len(worker.tables.open) < worker.most_connections:
             worker.gate.open(Shut.FULL)
         self.rearm_dead_man()
-        self.look_at_deadlines(now)
+        self.serving.ending.timing.look(now)
         if self.receiving is not None and not worker.draining:
             self.hear_inbox(self.receiving.receive())  # what had to stay there for want of descriptors
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
-
-    def look_at_deadlines(self, now: float) -> None:
-        """Find the connections whose time is up; a serving thread closes them, because that may call the handler.
-
-        While it is our turn the peer's clock stands: it starts anew when the connection is seen waiting for the peer.
-        """
-        worker = self.worker
-        tables = worker.tables
-        self.serving.ending.looked_at = now
-        found: list[tuple[int, int]] = []
-        for fd, c in tables.timed.copy().items():  # one step; an iteration could meet a change
-            owes = c.owes
-            if tables.open.get(fd) is not c or (owes is deadlines.Owes.NOTHING and not worker.times_all):
-                c.watch = None
-                self.stop_timing(fd)
-            elif fd not in tables.parked or (c.out is None and (c.phase is State.FRESH or has_work(c))):
-                c.watch = None
-            else:
-                c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
-                due = deadlines.due_at(c.watch, c.received, self.serving.ending.limits)
-                if due is not None and due <= now:
-                    found.append((fd, EXPIRED))
-        if found:
-            queued = set(tables.ready)  # of earlier looks, while nobody led
-            tables.ready.extend(entry for entry in found if entry not in queued)
-            worker.wakeup.wake()
-
-    def stop_timing(self, fd: int) -> None:
-        """It owes nothing, or is closed; unless its owner has just noted the contrary."""
-        tables = self.worker.tables
-        tables.timed.pop(fd, None)
-        c = tables.open.get(fd)
-        if c is not None and (self.worker.times_all or c.owes is not deadlines.Owes.NOTHING):
-            tables.timed[fd] = c
 
     def rearm_dead_man(self) -> None:
         """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it."""
@@ -394,8 +362,8 @@ class Watcher:
             return
         worker.draining = True
         self.next_rest = min(self.next_rest, clock.now() + DRAINING_REST_S)
-        ending = self.serving.ending
-        ending.limits = dataclasses.replace(ending.limits, linger_s=DRAINING_LINGER_S)
+        timing = self.serving.ending.timing
+        timing.limits = dataclasses.replace(timing.limits, linger_s=DRAINING_LINGER_S)
         self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:

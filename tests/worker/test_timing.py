@@ -1,4 +1,4 @@
-"""worker/serving.py and the watcher's look: the limits of time for what a peer owes.  Time passes as the test says."""
+"""worker/timing.py and serving.py: the limits of time for what a peer owes.  Time passes when the test says so."""
 
 import socket
 from collections.abc import Iterator
