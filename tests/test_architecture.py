@@ -58,8 +58,8 @@ ROOMS: Mapping[str, Room] = {
     "worker": Room(
         3,
         pure="roles lifecycle deadlines estimate messages balance",
-        acts="accepting assembly calls connection crew ending gate handover held loop nearby plan process serving "
-        "tables target timing watcher worker",
+        acts="accepting assembly calls connection crew draining ending gate handover held loop nearby plan process "
+        "serving tables target timing watcher worker",
     ),
     "supervisor": Room(
         4,

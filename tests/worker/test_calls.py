@@ -336,11 +336,11 @@ def test_every_call_is_counted_once() -> None:
         client = worker.connect()
         for is_careful in (False, True, False):
             worker.worker.sample_due = is_careful
-            client.sendall(b"x\n" * 10)
-            receive_exactly(client, 20)
+            client.sendall(b"x\n" * 100)
+            receive_exactly(client, 200)
         client.close()
         worker.wait_closed(1)
-        assert worker.thread_total("calls") == 30
-        assert worker.thread_total("messages") == 30
-        assert worker.thread_total("bytes_in") == 60
-        assert worker.thread_total("bytes_out") == 60
+        assert worker.thread_total("calls") == 300
+        assert worker.thread_total("messages") == 300
+        assert worker.thread_total("bytes_in") == 600
+        assert worker.thread_total("bytes_out") == 600

@@ -135,7 +135,7 @@ WRONG_CUTS: list[object] = [
 ]  # fmt: skip
 WRONG_JOINS: list[object] = [ValueError("no"), SystemExit(1), KeyboardInterrupt(), None, 5, "text", [b"a"]]
 
-WAYS = ["careful"]
+WAYS = ["fast", "careful"]
 
 
 @pytest.mark.parametrize("way", WAYS)

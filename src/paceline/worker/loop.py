@@ -74,7 +74,7 @@ class Loop:
         while roles.leader is me:
             if turns <= 0 or not ready:
                 # All that lay in `ready` has had its turn: what has come meanwhile is next, not who came back for more.
-                if messages_in:
+                if bytes_in:
                     words[me.messages] += messages_in
                     words[me.bytes_in] += bytes_in
                     words[me.bytes_out] += bytes_out
@@ -118,14 +118,15 @@ class Loop:
                     kept = connection.rest
                     try:
                         messages, rest = cut(kept, received)
-                    except Exception as error:  # noqa: BLE001 - a framing of the user's
+                        many = len(messages)
+                    except BaseException as error:  # noqa: BLE001 - a framing of the user's
                         serving.on_cut_error(connection, error, me)
                         break
                     if rest is not None or kept is not None:
                         serving.keep(connection, rest, 0 if messages or kept is None else len(received))
                         if rest is not None:
                             timed[fd] = connection
-                    if len(messages) > most_calls or type(rest) is Broken:
+                    if many > most_calls or type(rest) is Broken:
                         serving.finish(connection, [], messages, _further(received), me)
                         break
                 replies: list[bytes] = []
@@ -162,12 +163,13 @@ class Loop:
                     try:
                         out = join(replies) if replies else b""
                         sent = send(fd, out) if out else 0
-                    except Exception:  # noqa: BLE001 - done again there, and handled
+                        unsent = len(out) - sent
+                    except BaseException:  # noqa: BLE001 - done again there, and handled
                         serving.finish(connection, replies, [], _further(received), me)
                         break
                     bytes_out += sent
-                    if sent != len(out):
-                        connection.out = memoryview(out)[sent:]
+                    if unsent:
+                        connection.out = memoryview(bytes(out))[sent:]  # one of the user's may use its buffer again
                         serving.work(connection, Reading.NOT, me)
                         break
                     if len(received) == RECEIVE_BYTES:

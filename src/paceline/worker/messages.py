@@ -42,7 +42,7 @@ class Leaving:
 class Drain:
     """supervisor → worker: take nothing new, finish what runs within so many seconds from now, leave.
 
-    A later Drain replaces the time of an earlier one; 0 means: cut what runs, and leave.
+    A later Drain can only shorten the time of an earlier one; 0 means: cut what runs, and leave.
     """
 
     within_s: float

@@ -14,7 +14,6 @@ is over when no connection is open and nobody is in a call, or when the time is 
 """
 
 import contextlib
-import dataclasses
 import faulthandler
 import os
 import signal
@@ -28,15 +27,13 @@ from paceline.host.wakeup import Wakeup
 from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
 from paceline.worker import messages
 from paceline.worker.crew import Member
+from paceline.worker.draining import Draining
 from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
 from paceline.worker.handover import Passing, Receiving
-from paceline.worker.lifecycle import State
 from paceline.worker.plan import Plan
 from paceline.worker.roles import Why
 from paceline.worker.serving import Serving
-from paceline.worker.tables import MORE
-from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
 
 TICK_S = 0.005
@@ -45,8 +42,6 @@ REST_S = 1.0
 """The longest sleep: the heartbeat, and the deadlines of connections, are looked at this often."""
 
 DRAINING_REST_S = 0.1
-DRAINING_LINGER_S = 0.5
-"""How long a peer may take, in a drain, to end its side: those that never do must not hold every stop up."""
 
 BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
@@ -59,7 +54,6 @@ GRACE_S = 1.0
 
 _PROMOTIONS = ("eager", "watched", "reclaimed", "starved")
 _POLLING, _SERVING = int(ThreadState.POLLING), int(ThreadState.SERVING)
-_CALLING, _PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
 
 
 class Watcher:
@@ -103,6 +97,7 @@ class Watcher:
         """Who lost the lead because of a long call while the process computed, and the number of that call."""
         self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
         """Counters continue where the last occupant of the seat left them."""
+        self.draining = Draining(worker, serving.ending.timing, passing)
         self.drain_until: float | None = None
 
     def run(self) -> int:
@@ -119,9 +114,9 @@ class Watcher:
                 self.hear_inbox(self.receiving.receive())
             now = clock.now()
             if self.drain_until is not None and now >= self.drain_until:
-                return self.in_hand()
+                return self.draining.in_hand()
             self.tick(now)
-            if self.drain_until is not None and self.is_drained():
+            if self.drain_until is not None and self.draining.is_over():
                 return 0
 
     def pace(self, now: float) -> float:
@@ -160,7 +155,7 @@ class Watcher:
             worker.resume_accepting_at = None
             worker.gate.open(Shut.PAUSED)
         if worker.draining:
-            self.push_parked()
+            self.draining.push()
         if now >= self.next_rest:
             self.next_rest = now + (DRAINING_REST_S if worker.draining else REST_S)
             self.rest(now)
@@ -362,56 +357,13 @@ class Watcher:
             return
         worker.draining = True
         self.next_rest = min(self.next_rest, clock.now() + DRAINING_REST_S)
-        timing = self.serving.ending.timing
-        timing.limits = dataclasses.replace(timing.limits, linger_s=DRAINING_LINGER_S)
+        self.draining.begin()
         self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
             listener.socket.close()
         worker.gauge("state", WorkerState.DRAINING)
-        worker.log.say("draining", connections=len(worker.tables.open), calls=self.in_hand())
-
-    def push_parked(self) -> None:
-        """Everything that is quiet is looked at once more, and closed by whoever serves it."""
-        worker = self.worker
-        tables = worker.tables
-        worker.held.end_input()
-        self.relieve_drained()
-        queued = {fd for fd, _flags in list(tables.ready)}
-        due = [
-            (fd, MORE)
-            for fd, c in tables.parked.copy().items()
-            if c.phase is State.OPEN and c.out is None and fd not in queued
-        ]
-        if due:
-            tables.ready.extend(due)
-            worker.wakeup.wake()
-
-    def relieve_drained(self) -> None:
-        """Connections that nothing was done with yet belong to those who stay: their first bytes may be on the way."""
-        tables = self.worker.tables
-        if self.passing is None:
-            return
-        for fd, fresh in tables.parked.copy().items():
-            c = tables.parked.pop(fd, None) if fresh.is_fresh else None
-            if c is not None and not (c.is_fresh and self.passing.try_relieve(c)):
-                tables.requeue(c)
-                self.worker.wakeup.wake()
-
-    def calls_running(self) -> int:
-        words = self.worker.words
-        return sum(words[m.state] in (_CALLING, _PEER, _SERVING) for m in list(self.worker.crew.members.values()))
-
-    def in_hand(self) -> int:
-        """Connections for which a call runs, or something waits to be answered or sent: what an end now would cut."""
-        tables = self.worker.tables
-        found = [c for c in tables.open.copy().values() if c.phase not in (State.LINGERING, State.CLOSED)]
-        owned = sum(c.fd not in tables.parked for c in found)
-        waiting = sum(c.fd in tables.parked and (c.out is not None or has_work(c)) for c in found)
-        return min(owned, self.calls_running()) + waiting + self.worker.held.taken
-
-    def is_drained(self) -> bool:
-        return not self.worker.tables.open and not self.calls_running()
+        worker.log.say("draining", connections=len(worker.tables.open), calls=self.draining.in_hand())
 
     def stop_threads(self, until: float) -> bool:
         """After the drain.  False: some are still inside calls."""
