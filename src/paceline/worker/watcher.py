@@ -105,7 +105,8 @@ class Watcher:
         while True:
             readable = self.waiter.wait(self.pace(clock.now()))
             self.worker.watch_asleep = False
-            self.alarm.clear()
+            if self.alarm.fd in readable:
+                self.alarm.clear()
             if self.signal_fd in readable:
                 self.on_signals()
             if self.control_fd in readable:
