@@ -9,13 +9,13 @@ import pytest
 
 from leftovers import eventually
 from paceline import clock
-from paceline.scoreboard.fields import WorkerState
+from paceline.scoreboard.fields import ThreadState, WorkerState
 from paceline.worker import watcher as watcher_module
 from paceline.worker.estimate import Verdict
 from paceline.worker.gate import Shut
 from paceline.worker.messages import Nudge, encode
 from paceline.worker.roles import Why
-from paceline.worker.watcher import ACTIVE_S, MOST_COMPUTING, REST_S, TICK_S
+from paceline.worker.watcher import ACTIVE_S, CALM_TICK_S, MOST_COMPUTING, REST_S, TICK_S
 from slowcalls import Slow, enter, leader_of, wait_polling
 from workerbed import Bed, bed, receive_exactly
 
@@ -291,3 +291,24 @@ def test_only_one_signal_means_something() -> None:
         assert worker.cell("state") == WorkerState.DRAINING
         for fd in (reader, writer):
             os.close(fd)
+
+
+def test_it_ticks_more_slowly_while_the_process_computes_and_calls_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tick takes the GIL from a handler that computes; as soon as a call goes on, it looks closely."""
+    cpu = iter(n * 1.0 for n in range(100))
+    with bed(Slow(), framing="line") as worker:
+        client = worker.connect()
+        say(client)
+        wait_polling(worker)
+        watcher, leader = worker.parts.watcher, leader_of(worker)
+        monkeypatch.setattr(clock, "process_cpu", lambda: next(cpu))
+        state = leader.words[leader.state]
+        try:
+            leader.words[leader.state] = int(ThreadState.SERVING)
+            leader.words[leader.calls] += 1
+            worker.tick()
+            assert watcher.pace(worker.now) == CALM_TICK_S
+            worker.tick()  # the same call
+            assert watcher.pace(worker.now) == TICK_S
+        finally:
+            leader.words[leader.state] = state
