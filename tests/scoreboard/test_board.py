@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -28,19 +27,6 @@ from paceline.stats.histogram import CELLS, Histogram, record
 SECOND = 1_000_000_000
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-
-
-@pytest.fixture
-def cleanup() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def board(cleanup: ExitStack) -> Board:
-    made = Board.create(18, 64)
-    cleanup.callback(made.close)
-    return made
 
 
 def open_to_read(fd: int) -> int:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -17,19 +16,6 @@ from paceline.scoreboard.fields import THREAD, THREAD_STATES
 from paceline.scoreboard.snapshot import describe_threads
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-
-
-@pytest.fixture
-def cleanup() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def board(cleanup: ExitStack) -> Board:
-    made = Board.create(18, 64)
-    cleanup.callback(made.close)
-    return made
 
 
 def sit(board: Board, seat: int, *, pid: int) -> None:

@@ -105,12 +105,7 @@ class Crew:
             if not self.roles.may_hire:
                 self._end_pause()
             chosen, new = self.roles.promote(leader, why)
-        if chosen is None:
-            return
-        if new:
-            self._start_thread(chosen)
-        else:
-            chosen.turn.release()
+        self._set_going(chosen, new)
 
     def rescue(self) -> None:
         """Nobody leads though somebody could (a thread could not be made, or its start failed): try again.
@@ -125,12 +120,7 @@ class Crew:
             if chosen is None and not roles.hired:
                 self._end_pause()
                 chosen, new = roles.hire(), True
-        if chosen is None:
-            return
-        if new:
-            self._start_thread(chosen)
-        else:
-            chosen.turn.release()
+        self._set_going(chosen, new)
 
     def stop(self) -> None:
         """Nobody leads any more; followers end now, the others when they come back.  The caller wakes the poller."""
@@ -150,6 +140,15 @@ class Crew:
         for thread in ended:
             thread.join(max(0.0, until - now()))
         return not any(thread.is_alive() for thread in ended)
+
+    def _set_going(self, chosen: Member | None, new: bool) -> None:
+        """Start whoever was hired, wake whoever was appointed.  Without the lock: others are woken after it is free."""
+        if chosen is None:
+            return
+        if new:
+            self._start_thread(chosen)
+        else:
+            chosen.turn.release()
 
     def _start_thread(self, member: Member) -> bool:
         thread = threading.Thread(target=self._run, args=(member,), name=f"paceline-{member.index}", daemon=True)

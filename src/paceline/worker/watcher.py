@@ -39,7 +39,7 @@ from paceline.worker.worker import Worker
 
 TICK_S = 0.005
 CALM_TICK_S = 0.02
-"""While the process computes and its calls come and go: each tick takes the GIL away from them, which costs 2 %."""
+"""While the process computes and its calls come and go: each tick takes the GIL away from them."""
 ACTIVE_S = 0.25
 REST_S = 1.0
 """The longest sleep: the heartbeat, and the deadlines of connections, are looked at this often."""
