@@ -199,7 +199,7 @@ class Calls:
         elif isinstance(reply, bytes | bytearray | memoryview):
             whole = bytes(reply)
             if len(whole) > self.most_reply_bytes:
-                self._refuse_large(c, len(whole), me)
+                self._blame(c, me, "reply-too-large", bytes=f"{len(whole):,}", limit=f"{self.most_reply_bytes:,}")
             else:
                 replies.append(whole)
         elif isinstance(reply, str | Mapping) or not hasattr(type(reply), "__iter__"):
@@ -210,11 +210,7 @@ class Calls:
     def fail(self, c: Connection, error: BaseException, me: Member) -> None:
         """The handler raised."""
         self.end_if_forked()
-        me.words[me.errors] += 1
-        detail = user_traceback(error)
-        self.worker.log.say("handler-failed", error=_said(error), message=c.messages, peer=c.peer, detail=detail)
-        self._drop_source(c, me)
-        self.end(c, "error")
+        self._blame(c, me, "handler-failed", error=_said(error), detail=user_traceback(error))
 
     def fail_in(self, what: str, c: Connection, error: BaseException, me: Member) -> None:
         """Something else of the user's raised, a hook or the framing."""
@@ -248,16 +244,12 @@ class Calls:
 
     def refuse(self, c: Connection, got: str, me: Member) -> None:
         """The handler's reply cannot be sent; `got` says what it is."""
-        me.words[me.errors] += 1
-        self.worker.log.say("reply-refused", got=got, message=c.messages, peer=c.peer)
-        self._drop_source(c, me)
-        self.end(c, "error")
+        self._blame(c, me, "reply-refused", got=got)
 
-    def _refuse_large(self, c: Connection, size: int, me: Member) -> None:
+    def _blame(self, c: Connection, me: Member, event: str, **fields: object) -> None:
+        """The handler is at fault for the message in hand: count it, say it, and end the connection."""
         me.words[me.errors] += 1
-        self.worker.log.say(
-            "reply-too-large", bytes=f"{size:,}", limit=f"{self.most_reply_bytes:,}", message=c.messages, peer=c.peer
-        )
+        self.worker.log.say(event, message=c.messages, peer=c.peer, **fields)
         self._drop_source(c, me)
         self.end(c, "error")
 
