@@ -308,6 +308,34 @@ def test_an_exception_costs_its_connection_and_nothing_else(error: BaseException
         assert "in handler" in str(said["detail"])
 
 
+def test_the_calls_of_a_batch_are_announced_once_and_counted_exactly() -> None:
+    gate = Gate()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"?":
+            gate.wait()
+        if message == b"!":
+            raise ValueError("no")
+        return message
+
+    with bed(handler, framing="fixed:1") as worker:
+        client = worker.connect()
+        client.sendall(b"abcd")
+        assert receive_exactly(client, 4) == b"abcd"
+        worker.wait_parked()
+        assert worker.thread_total("calls") == 4
+        client.sendall(b"ef?g")
+        gate.wait_entered()
+        assert worker.thread_total("calls") == 5  # a batch has begun; which of its calls it is in, is not said
+        gate.open()
+        assert receive_exactly(client, 4) == b"ef?g"
+        worker.wait_parked()
+        assert worker.thread_total("calls") == 8
+        client.sendall(b"hi!j")
+        assert receive_all(client) == b"hi"
+        assert worker.thread_total("calls") == 11
+
+
 @pytest.mark.parametrize("reply", ["text", 7, {"a": 1}, [b"a", "b"], object()], ids=lambda reply: type(reply).__name__)
 def test_a_reply_of_the_wrong_type_is_named(reply: object) -> None:
     def handler(message: bytes) -> object:

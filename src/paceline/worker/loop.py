@@ -1,9 +1,10 @@
 """The fast path: the leader polls and serves what it finds *itself*.
 
 For each connection with plain input: receive once → cut messages → call the handler for each → join the replies → one
-non-blocking send → park.  No lock, no clock, no allocation but the bytes themselves; per call one word is stored to the
-scoreboard, everything else is counted per batch.  Whatever is not plain (unsent bytes, end-of-file, an exception, a
-reply that is not bytes, the lead lost in a call) goes to serving.py, which owns the connection from then on.
+non-blocking send → park.  No lock, no clock, no allocation but the bytes themselves; one word is stored to the
+scoreboard when the calls of a connection begin, everything else is counted per batch.  Whatever is not plain (unsent
+bytes, end-of-file, an exception, a reply that is not bytes, the lead lost in a call) goes to serving.py, which owns the
+connection from then on.
 
 The polled batch lies in `ready`, which belongs to the worker: when this thread loses the lead in a call, the next
 leader goes on with it.  A thread that lost the lead finishes the connection in hand and returns.
@@ -111,6 +112,7 @@ class Loop:
                 bytes_in += len(received)
                 if is_plain:
                     messages: Sequence[bytes] = (received,)
+                    many = 1
                 else:
                     if len(received) > cut_bytes:
                         serving.take_in(connection, received, _further(received), me)
@@ -130,36 +132,43 @@ class Loop:
                         serving.finish(connection, [], messages, _further(received), me)
                         break
                 replies: list[bytes] = []
-                size = 0
-                number = first = connection.messages
+                # A batch is announced as one call: it is short, and a counter that stands still says that one of them
+                # takes long.  What all replies together may have is divided among them.
+                if many:
+                    words[calls] = count + 1
+                most_each = most_bytes // (many or 1)
+                first = connection.messages
                 waiting = iter(messages)
                 for message in waiting:
-                    words[calls] = count = count + 1
-                    number += 1
                     try:
                         if wants_connection:
-                            connection.messages = number
+                            connection.messages += 1
                             reply = call(message, connection)
                         else:
                             reply = call(message)
                         if type(reply) is bytes:
-                            size += len(reply)
-                            if size <= most_bytes and roles.leader is me:
+                            if len(reply) <= most_each and roles.leader is me:
                                 replies.append(reply)
                                 continue
                         elif reply is None and roles.leader is me:
                             continue
-                        connection.messages = number
-                        serving.calls.take(connection, reply, replies, me)
+                        failure = None
                     except BaseException as error:  # noqa: BLE001 - whatever user code raises ends there
-                        connection.messages = number
-                        serving.calls.fail(connection, error, me)
-                    messages_in += number - first
-                    serving.finish(connection, replies, list(waiting), _further(received), me)
+                        reply, failure = None, error
+                    left = list(waiting)
+                    made = many - len(left)
+                    connection.messages = first + made
+                    words[calls] = count = count + made
+                    messages_in += made
+                    serving.on_reply(connection, reply, failure, replies, me)
+                    serving.finish(connection, replies, left, _further(received), me)
                     break
                 else:
-                    connection.messages = number
-                    messages_in += number - first
+                    connection.messages = first + many
+                    messages_in += many
+                    count += many
+                    if many > 1:
+                        words[calls] = count
                     try:
                         out = join(replies) if replies else b""
                         sent = send(fd, out) if out else 0

@@ -114,6 +114,18 @@ class Serving:
         c.uncut = memoryview(received)
         self.work(c, reading, me)
 
+    def on_reply(
+        self, c: Connection, reply: Any, failure: BaseException | None, replies: list[bytes], me: Member
+    ) -> None:
+        """What a handler gave the fast path that is not plain, or came when the lead was lost: it goes to `replies`."""
+        if failure is None:
+            try:
+                self.calls.take(c, reply, replies, me)
+            except BaseException as error:  # noqa: BLE001 - `iter` of an object of the user's
+                failure = error
+        if failure is not None:
+            self.calls.fail(c, failure, me)
+
     def finish(
         self, c: Connection, replies: list[bytes], waiting: Sequence[bytes], reading: Reading, me: Member
     ) -> None:
