@@ -279,6 +279,20 @@ def test_what_the_users_code_does_to_signals_is_undone(where: str) -> None:
         assert worker.wait_ended()["code"] == 0
 
 
+def test_a_program_that_a_handler_starts_can_be_interrupted() -> None:
+    """What a process ignores, the programs that it starts ignore, too."""
+    source = """
+    import signal, subprocess
+    def handler(message):
+        status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, check=True).stdout
+        ignored = int(next(line for line in status.splitlines() if line.startswith(b"SigIgn")).split()[1], 16)
+        return " ".join(number.name for number in signal.valid_signals() if ignored >> (number - 1) & 1
+                        if isinstance(number, signal.Signals)).encode() + b"."
+    """
+    with worker_process(source) as worker:
+        assert sorted(worker.ask(b"x").rstrip(b".").split()) == [b"SIGTSTP", b"SIGTTIN", b"SIGTTOU"]
+
+
 @pytest.mark.parametrize(
     ("how", "number", "said"),
     [

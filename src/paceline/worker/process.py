@@ -42,16 +42,20 @@ from paceline.worker.worker import Worker
 
 BUG_EXIT, FAILED_EXIT, CUT_EXIT = 1, 3, 4
 
-_IGNORED = (
+_UNHEARD = (
     signal.SIGINT,  # Ctrl-C reaches the whole group; the supervisor decides
     signal.SIGHUP,
     signal.SIGQUIT,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGTSTP,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGPIPE,  # a write to a peer that is gone is an exception
+)
+"""Have a handler that does nothing.  Ignored, they would be ignored in the programs that a handler starts, too."""
+
+_IGNORED = (
+    signal.SIGTTIN,  # with a handler, reading and writing at the terminal would be tried again for ever
+    signal.SIGTTOU,
+    signal.SIGTSTP,
+    signal.SIGPIPE,  # a write to a peer that is gone is an exception; subprocess resets it in its children
 )
 
 _OURS = (os.path.join(os.path.dirname(paceline.__file__), ""), "<frozen importlib")
@@ -135,7 +139,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
 
 def _take_signals(plan: Plan, wake_fd: int) -> None:
     signals.ignore(*_IGNORED)
-    signals.deliver_to_wakeup(signal.SIGTERM)
+    signals.deliver_to_wakeup(signal.SIGTERM, *_UNHEARD)
     signals.reset(signal.SIGCHLD)
     signals.install_wakeup_fd(wake_fd)
     faulthandler.enable(plan.fault_fd, all_threads=True)
