@@ -6,6 +6,7 @@
     Connection                  what a message handler gets as its second parameter
     Raw, Lines, Delimited, LengthPrefixed, Fixed, Netstring
                                 the framings; `Framing` is what one of your own must be, `Broken` how it refuses a peer
+    Client                      a blocking client that speaks the same framings
     PacelineError and below     what is raised on purpose (paceline.errors)
 
 Each name is imported when it is first used: `import paceline` costs next to nothing.
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
     from paceline import errors
     from paceline.cli.launch import Keywords
+    from paceline.client import Client
     from paceline.errors import (
         BadFrame,
+        ConnectFailed,
+        ConnectionClosed,
+        ConnectionReset,
         HostError,
         MessageTooLarge,
         PacelineError,
         PeerError,
+        Refused,
         SettingError,
         TargetError,
+        TimedOut,
         Truncated,
         UsageError,
     )
@@ -38,8 +45,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BadFrame",
     "Broken",
+    "Client",
     "Close",
+    "ConnectFailed",
     "Connection",
+    "ConnectionClosed",
+    "ConnectionReset",
     "Delimited",
     "Fixed",
     "Framing",
@@ -51,8 +62,10 @@ __all__ = [
     "PacelineError",
     "PeerError",
     "Raw",
+    "Refused",
     "SettingError",
     "TargetError",
+    "TimedOut",
     "Truncated",
     "UsageError",
     "__version__",
@@ -63,8 +76,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "paceline.errors": "BadFrame HostError MessageTooLarge PacelineError PeerError SettingError TargetError Truncated "
-    "UsageError",
+    "paceline.client": "Client",
+    "paceline.errors": "BadFrame ConnectFailed ConnectionClosed ConnectionReset HostError MessageTooLarge "
+    "PacelineError PeerError Refused SettingError TargetError TimedOut Truncated UsageError",
     "paceline.handlers": "Close connection message",
     "paceline.wire": "Broken Delimited Fixed Framing LengthPrefixed Lines Netstring Raw",
     "paceline.worker.connection": "Connection",

@@ -6,6 +6,9 @@ Every exception that Paceline raises on purpose is one of three kinds, and its t
 * `PeerError`: the other side of a connection (a broken frame, a message over the limit);
 * `HostError`: the machine (a busy port, a missing permission, no descriptors left).
 
+What only a client raises is also an error of the standard library's sockets (`ConnectionError`, `TimeoutError`), so
+that code that catches those catches it.
+
 Anything else that escapes is a bug of ours.  `exit_code` is what the command line ends with.
 """
 
@@ -40,8 +43,18 @@ class HostError(PacelineError):
     exit_code = 3
 
 
+class ConnectFailed(HostError, ConnectionError):
+    """Nobody could be reached at an address: the text says where, why, and the remedy."""
+
+
+class Refused(ConnectFailed):
+    """The machine was reached, but nobody listens there."""
+
+
 class PeerError(PacelineError):
-    """The other side broke the protocol.  Costs its own connection and nothing else."""
+    """The other side broke the protocol, or broke off.  Costs its own connection and nothing else."""
+
+    exit_code = 5
 
 
 class MessageTooLarge(PeerError):
@@ -54,3 +67,15 @@ class BadFrame(PeerError):
 
 class Truncated(PeerError):
     """The peer ended the connection inside a message; the part that arrived is never delivered as a message."""
+
+
+class TimedOut(PeerError, TimeoutError):
+    """The other side did not connect, answer or read within the time."""
+
+
+class ConnectionClosed(PeerError, ConnectionError):
+    """The other side ended the connection before a reply."""
+
+
+class ConnectionReset(ConnectionClosed):
+    """The other side ended the connection with a reset: what it had not read is lost."""
