@@ -1,30 +1,36 @@
-"""The command: `python -m benchmarks [--quick] [--rows 1,3,5] [--out FILE]`, from the project's root.
+"""The command: `python -m benchmarks [--quick] [--rows 1,3,5] [--out FILE] [--report FILE.md]`.
 
 Runs the rows' trials interleaved, says on standard error how it goes and how long it still takes, keeps each
-repetition as a line of JSON, and prints the report on standard output.  Ctrl-C and SIGTERM end everything that was
-started; what was measured until then is kept and reported.  Exit code: 0 all was measured (whatever the figures),
-1 something could not be, 2 usage, 130 interrupted.
+repetition as a line of JSON, and prints the report on standard output, or writes it with pictures (--report).  Ctrl-C
+and SIGTERM end everything that was started; what was measured until then is kept and printed.  Exit code: 0 all was
+measured (whatever the figures), 1 something could not be, 2 usage, 130 interrupted.
 """
 
 import argparse
+import importlib.util
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.measure import Pace, measure, usable_cores, wait_quiet
+from benchmarks.metrics import METRICS
 from benchmarks.plan import Step, left_s, plan, span
+from benchmarks.plots import NoMatplotlib
 from benchmarks.records import Kept, Record, Run, Writer
-from benchmarks.report import in_short, report
-from benchmarks.rows import METRICS, ROWS
+from benchmarks.report import in_short, path_of_report, report, write
+from benchmarks.rows import ROWS, Trial
 from benchmarks.running import MeasurementError, end_all, interrupts
 
 ROOT = Path(__file__).parent.parent
+NEEDS = {"uvloop_protocol": "uvloop", "uvloop_lines": "uvloop", "gevent_server": "gevent"}
+"""Peer → the package that it needs."""
+
 NEEDED_FILES = 10_100
 """Descriptors for 10,000 connections, in the server and in the load generator."""
 
@@ -40,7 +46,13 @@ def read_command_line(words: Sequence[str]) -> argparse.Namespace:
         "--out", type=Path, help="append results to this file (default: a new one in benchmarks/results)"
     )
     parser.add_argument("--patience", type=float, default=0.0, help="wait so many seconds at most for a quiet machine")
+    parser.add_argument(
+        "--report", type=path_of_report, metavar="FILE.md", help="write the report there, its pictures beside it"
+    )
     options = parser.parse_args(words)
+    options.out = options.out and options.out.absolute()  # before we go to the root
+    options.report = options.report and options.report.absolute()
+    options.is_short = options.quick and options.rounds is None
     try:
         options.rows = [ROWS[int(number)] for number in options.rows.split(",")]
     except (ValueError, KeyError):
@@ -54,6 +66,13 @@ def read_command_line(words: Sequence[str]) -> argparse.Namespace:
         names = ", ".join(trial.name for row in options.rows for trial in row.trials)
         parser.error(f"--only {','.join(options.only)}: no trial's name begins so; there are: {names}")
     return options
+
+
+def missing_packages(trials: Iterable[Trial], has_pictures: bool) -> list[str]:
+    """What the peers of these trials and the pictures need and is not installed."""
+    modules = {trial.server[1] for trial in trials if trial.server[0] == "peer"}
+    needed = {NEEDS[module] for module in modules & NEEDS.keys()} | ({"matplotlib"} if has_pictures else set())
+    return sorted(package for package in needed if importlib.util.find_spec(package) is None)
 
 
 def allow_many_files() -> None:
@@ -73,7 +92,7 @@ def summary(record: Record) -> str:
     if record.error is not None:
         return f"FAILED: {in_short(record.error)}"
     shown = [name for name in ROWS[record.row].shows if name in record.numbers][:3]
-    return " · ".join(f"{record.numbers[name]:,.{METRICS[name].digits}f} {METRICS[name].title}" for name in shown)
+    return " · ".join(METRICS[name].text(record.numbers[name]) for name in shown)
 
 
 def run_step(step: Step, run: str, pace: Pace, patience_s: float) -> Record:
@@ -108,7 +127,7 @@ def head_of(options: argparse.Namespace) -> Run:
 def run_all(options: argparse.Namespace, out: Path, kept: Kept) -> None:
     """Every step; each record is in the file and in `kept` before the next one begins.  A signal ends it early."""
     pace: Pace = options.pace
-    steps = plan(options.rows, options.rounds, options.only)
+    steps = plan(options.rows, options.rounds, options.only, is_quick=options.is_short)
     head = kept.runs[0]
     began = time.monotonic()
     with Writer(out) as writer:
@@ -124,8 +143,24 @@ def run_all(options: argparse.Namespace, out: Path, kept: Kept) -> None:
             )
 
 
+def publish(kept: Kept, path: Path | None) -> None:
+    """Write the report there, with its pictures; print it when there is no path, or no way to write it."""
+    if path is not None:
+        try:
+            write(kept, path)
+        except (OSError, NoMatplotlib) as error:
+            say(f"{path}: not written: {error}")
+        else:
+            say(f"reported in {path}")
+            return
+    print(report(kept), end="")
+
+
 def main(words: Sequence[str]) -> int:
     options = read_command_line(words)
+    trials = [step.trial for step in plan(options.rows, 1, options.only)]
+    if missing := missing_packages(trials, options.report is not None):
+        say(f"not installed: {', '.join(missing)}: what needs them will fail; pip install -e '.[bench]'")
     os.chdir(ROOT)  # the servers import `benchmarks` from here
     interrupts.take(signal.SIGINT, signal.SIGTERM)
     allow_many_files()
@@ -135,13 +170,14 @@ def main(words: Sequence[str]) -> int:
         run_all(options, out, kept)
     except KeyboardInterrupt:
         end_all()
+        options.report = None  # half of the figures must not replace a whole report
         say("interrupted: everything that was started has ended")
         return 130
     finally:
         end_all()
         if kept.records:
-            print(report(kept), end="")
             say(f"kept in {out}")
+            publish(kept, options.report)
     return 1 if any(record.error for record in kept.records) else 0
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("paceline", "uvloop")
+PACKAGES = ("paceline", "uvloop", "gevent")
 
 
 def describe() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One trial, once: starts the server and what loads it, reads the clocks, ends both, returns numbers.
 
 Called by __main__.py on the main thread, one trial at a time.  Every function returns a flat table of numbers, named as
-in rows.METRICS where they are shown, or raises MeasurementError: a wrong or missing reply is a failure, never a result.
+in metrics.METRICS where they are shown, or raises MeasurementError: a wrong or missing reply is a failure, never a
+result.
 
 Noise is measured, not guessed: `others_busy` is how many of the cores in use were busy with neither the server, the
 load nor the measuring process.
@@ -70,7 +71,7 @@ def measure(trial: Trial, pace: Pace, usable: Collection[int]) -> Numbers:
     cores = cores_for(trial, usable)
     try:
         match trial.measures:
-            case "load":
+            case "load" | "saturated":
                 return _under_load(trial, pace, cores)
             case "memory":
                 return _memory(trial, cores)
@@ -113,7 +114,7 @@ def _serving(trial: Trial, cores: Cores) -> Iterator[Serving]:
     """The server of a trial, ready.  It must end by itself when asked to, and leave no process behind."""
     program = Program(words_of(trial.server), cores.server)
     with program:
-        serving = _wait_ready(program)
+        serving = wait_ready(program)
         program.log_in_background()
         try:
             yield serving
@@ -124,7 +125,7 @@ def _serving(trial: Trial, cores: Cores) -> Iterator[Serving]:
         raise program.failed(f"{left} of its processes had not ended after SIGTERM")
 
 
-def _wait_ready(program: Program) -> Serving:
+def wait_ready(program: Program) -> Serving:
     deadline = program.started_s + START_S
     while (line := program.wait_log_line(deadline - time.monotonic())) is not None:
         if found := LISTENING.search(line):
@@ -146,6 +147,8 @@ def _wait_booted(server: Serving) -> None:
 
 
 def _load_words(load: Load, port: int, *more: str) -> list[str]:
+    if load.connects is not None:
+        return [sys.executable, "-m", "benchmarks.saturation", "--port", str(port), *load.options()]
     return [compiled.program("load"), "--port", str(port), *load.options(), *more]
 
 
@@ -209,9 +212,10 @@ def _under_load(trial: Trial, pace: Pace, cores: Cores) -> Numbers:
         _check_word(load, line, "end")
         if readings.tree(server.program.pid) != pids:
             raise server.program.failed("its processes changed during the measurement")
-        _, rss_kib = readings.memory_kib(pids)
+        own_kib, rss_kib = readings.memory_kib(pids)
         result = _result(load)
-    return _numbers(result, before, after, len(cores.all)) | {"threads_max": threads, "rss_kib": rss_kib}
+    cost = {"threads_max": threads, "own_kib": own_kib, "rss_kib": rss_kib}
+    return _numbers(result, before, after, len(cores.all)) | cost
 
 
 def _numbers(result: dict[str, Any], before: Clocks, after: Clocks, cores: int) -> Numbers:
@@ -274,9 +278,15 @@ def _start(trial: Trial, cores: Cores) -> Numbers:
         while len(reply) < len(message) and (piece := client.recv(len(message))):
             reply += piece
         first_reply_s = time.monotonic() - server.program.started_s
+        pids = readings.tree(server.program.pid)
+        cost = {
+            "start_cpu_ms": readings.cpu_s(pids) * 1e3,
+            "threads_max": readings.threads(pids),
+            "own_kib": readings.memory_kib(pids)[0],
+        }
     if reply != message:
         raise MeasurementError(f"{trial.name}: its first reply was {reply!r}")
-    return {"ready_ms": server.ready_s * 1e3, "first_reply_ms": first_reply_s * 1e3}
+    return {"ready_ms": server.ready_s * 1e3, "first_reply_ms": first_reply_s * 1e3} | cost
 
 
 def _lifetime(trial: Trial, cores: Cores) -> Numbers:

@@ -6,11 +6,14 @@ people's programs, meets all of them, and a ratio is taken between neighbours in
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.measure import Pace
 from benchmarks.rows import Row, Trial
 
-OVERHEAD_S = {"load": 1.0, "memory": 4.0, "start": 0.5, "lifetime": 0.1, "import": 0.2}
+T = TypeVar("T")
+
+OVERHEAD_S = {"load": 0.4, "saturated": 4.0, "memory": 2.0, "start": 0.2, "lifetime": 0.05, "import": 0.1}
 """What a trial takes beside its pace, roughly; progress corrects it by what the first ones took."""
 
 
@@ -23,16 +26,17 @@ class Step:
     round: int
 
 
-def plan(rows: Iterable[Row], rounds: int, only: Collection[str] = ()) -> list[Step]:
+def plan(rows: Iterable[Row], rounds: int, only: Collection[str] = (), *, is_quick: bool = False) -> list[Step]:
     """All repetitions in order; `only` keeps the trials whose name begins with one of its words."""
     steps = []
     for row in rows:
+        count = 1 if is_quick and row.once_if_quick else rounds * row.times
         trials = [trial for trial in row.trials if not only or trial.name.startswith(tuple(only))]
-        steps += [Step(row, trial, number) for number in range(rounds * row.times) for trial in rotated(trials, number)]
+        steps += [Step(row, trial, number) for number in range(count) for trial in rotated(trials, number)]
     return steps
 
 
-def rotated(trials: Sequence[Trial], number: int) -> list[Trial]:
+def rotated(trials: Sequence[T], number: int) -> list[T]:
     """The trials from the `number`th on, round to the one before it: nobody is always first."""
     first = number % len(trials) if trials else 0
     return [*trials[first:], *trials[:first]]

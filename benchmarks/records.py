@@ -77,6 +77,21 @@ def read(path: Path) -> Kept:
         return parse(file)
 
 
+def read_all(paths: Iterable[Path]) -> Kept:
+    """What several files hold together.  Raises OSError, ValueError, both with the file's name."""
+    kept = Kept([], [])
+    for path in paths:
+        try:
+            found = read(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if not found.runs or not found.records:
+            raise ValueError(f"{path}: there are no results in it")
+        kept.runs.extend(found.runs)
+        kept.records.extend(found.records)
+    return kept
+
+
 class Writer:
     """Appends to a file, each line at once in the hands of the kernel: an interrupted run keeps what it had."""
 

@@ -1,85 +1,30 @@
-"""Tables from kept results alone: `python -m benchmarks.report FILE… > docs/benchmarks.md`.  Pure, but for `main`.
+"""Tables and pictures from kept results alone: `python -m benchmarks.report FILE… --to docs/benchmarks.md`.
 
-Every figure is the median of its repetitions, with the lowest and the highest behind it.  A ratio is taken between two
-trials of the same round, which ran within seconds of each other, and then the median of those ratios.
+Pure, but for `write` and `main`.  The same files give the same report, byte for byte.  What people have to say about
+the figures stands in remarks.md and goes below the head.
 """
 
-import statistics
+import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.records import Kept, Record, read
-from benchmarks.rows import METRICS, ROWS, Goal, Row
+from benchmarks import plots
+from benchmarks.metrics import METRICS
+from benchmarks.records import Kept, read_all
+from benchmarks.rows import ROWS, Goal
+from benchmarks.spreads import Results, Spread
+
+REMARKS = Path(__file__).parent / "remarks.md"
 
 NOISY_CORES = 0.1
 """When other programs keep more than this busy, throughput and latency tell less than CPU time does."""
 
+COUNTS = ("threads_max", "quick_late")
+"""What a goal bounds as it is, without a fraction."""
+
 FULL = 0.95
 """A core that is busy for more than this share of the time is the limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A median and what lies around it."""
-
-    median: float
-    lowest: float
-    highest: float
-    count: int
-
-    @staticmethod
-    def of(values: Iterable[float]) -> "Spread | None":
-        """None when there are no values."""
-        values = list(values)
-        return Spread(statistics.median(values), min(values), max(values), len(values)) if values else None
-
-    def text(self, digits: int) -> str:
-        """`245,000 (238,000 … 251,000)`; without the spread when it says nothing more."""
-        middle, low, high = (f"{value:,.{digits}f}" for value in (self.median, self.lowest, self.highest))
-        return middle if low == high else f"{middle} ({low} … {high})"
-
-
-Key = tuple[str, int]
-"""Run and round: what pairs the trials of a row."""
-
-
-class Results:
-    """The measured numbers of one row: trial → round → record."""
-
-    def __init__(self, row: Row, records: Iterable[Record]) -> None:
-        self.row = row
-        self.failures: list[Record] = []
-        self._by_trial: dict[str, dict[Key, Record]] = {}
-        for record in records:
-            if record.row != row.number:
-                continue
-            if record.error is not None:
-                self.failures.append(record)
-            else:
-                self._by_trial.setdefault(record.trial, {})[record.run, record.round] = record
-
-    def __bool__(self) -> bool:
-        return bool(self._by_trial or self.failures)
-
-    def values(self, trial: str, metric: str) -> dict[Key, float]:
-        """The metric in each round in which it was measured."""
-        records = self._by_trial.get(trial, {})
-        return {key: record.numbers[metric] for key, record in records.items() if metric in record.numbers}
-
-    def spread(self, trial: str, metric: str) -> Spread | None:
-        return Spread.of(self.values(trial, metric).values())
-
-    def ratio(self, metric: str, of: str, to: str | float) -> Spread | None:
-        """`of` ÷ `to`, round by round; None when no round has both."""
-        above = self.values(of, metric)
-        below = self.values(to, metric) if isinstance(to, str) else dict.fromkeys(above, to)
-        return Spread.of(value / below[key] for key, value in above.items() if below.get(key))
-
-    def everything(self, metric: str) -> list[float]:
-        """The metric of all trials and rounds."""
-        return [value for trial in self._by_trial for value in self.values(trial, metric).values()]
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -104,7 +49,7 @@ def goals_table(results: Results) -> str:
 
 def _goal_line(results: Results, goal: Goal, with_cpu: bool) -> list[str]:
     found = results.ratio(goal.metric, goal.of, goal.to)
-    digits = 0 if goal.bound >= 50 or goal.metric == "threads_max" else 2
+    digits = 0 if goal.bound >= 50 or goal.metric in COUNTS else 2
     line = [
         goal.text,
         f"{goal.sense} {goal.bound:g}",
@@ -128,7 +73,7 @@ def trials_table(results: Results) -> str:
     head += [f"{row.us} ÷ it"] * compared + ["its CPU ÷ ours"] * by_cpu
     body = []
     for trial in row.trials:
-        spreads = [(results.spread(trial.name, metric), METRICS[metric].digits) for metric in shown]
+        spreads = [(results.shown(trial.name, metric), METRICS[metric].digits) for metric in shown]
         if not any(found for found, _ in spreads):
             continue
         cells = [found.text(digits) if found else "" for found, digits in spreads]
@@ -176,10 +121,13 @@ def _load_was_the_limit(results: Results, trial: str) -> bool:
     return not is_open and load is not None and server is not None and load.median > FULL > server.median
 
 
-def section(results: Results) -> str:
-    """One row of the table, with its goals, its competitors and its remarks."""
-    parts = [f"## {results.row.number} · {results.row.title}", goals_table(results), trials_table(results)]
-    return "\n\n".join([*parts, *remarks(results)])
+def section(results: Results, pictures: str | None = None) -> str:
+    """One row of the table, with its picture, its goals, its competitors and its remarks."""
+    picture = plots.picture_of(results) if pictures is not None else None
+    parts = [f"## {results.row.number} · {results.row.title}"]
+    if picture is not None:
+        parts.append(f"![{picture.in_short}]({pictures}/{picture.name})")
+    return "\n\n".join([*parts, goals_table(results), trials_table(results), *remarks(results)])
 
 
 def head(kept: Kept) -> str:
@@ -210,34 +158,52 @@ def head(kept: Kept) -> str:
     return text
 
 
-def report(kept: Kept) -> str:
-    """The whole report in Markdown.  Raises ValueError when there is nothing to report, or of several machines."""
+def report(kept: Kept, *, by_hand: str = "", pictures: str | None = None) -> str:
+    """The whole report in Markdown; `pictures` is where they are as seen from it, None when there are none.
+
+    Raises ValueError when there is nothing to report, or of several machines.
+    """
     if not kept.runs or not kept.records:
         raise ValueError("there are no results in it")
-    sections = [section(results) for row in ROWS.values() if (results := Results(row, kept.records))]
-    return "\n\n".join(["# Benchmarks", head(kept), *sections]) + "\n"
+    sections = [section(results, pictures) for row in ROWS.values() if (results := Results(row, kept.records))]
+    return "\n\n".join(["# Benchmarks", head(kept), *([by_hand.strip()] if by_hand else []), *sections]) + "\n"
 
 
-def main(paths: Sequence[str]) -> int:
-    """Prints the report of all files together; the exit code."""
-    if not paths:
-        print("usage: python -m benchmarks.report FILE…", file=sys.stderr)
-        return 2
-    kept = Kept([], [])
-    for path in paths:
-        try:
-            found = read(Path(path))
-        except (OSError, ValueError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
-            return 2
-        kept.runs.extend(found.runs)
-        kept.records.extend(found.records)
+def write(kept: Kept, path: Path) -> None:
+    """The report in that file, its pictures in the folder of the same name beside it.
+
+    Raises ValueError as `report` does, plots.NoMatplotlib, OSError.
+    """
+    folder = path.with_suffix("")
+    by_hand = REMARKS.read_text(encoding="utf-8") if REMARKS.exists() else ""
+    text = report(kept, by_hand=by_hand, pictures=folder.name)
+    plots.write(kept, folder)
+    path.write_text(text, encoding="utf-8")
+
+
+def main(words: Sequence[str]) -> int:
+    """Prints or writes the report of all files together; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="A report of kept results.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines that a run kept")
+    parser.add_argument("--to", type=path_of_report, metavar="FILE.md", help="write it there, with pictures beside it")
+    options = parser.parse_args(words)
     try:
-        print(report(kept), end="")
-    except ValueError as error:
-        print(f"{', '.join(paths)}: {error}", file=sys.stderr)
+        kept = read_all(options.files)
+        if options.to is None:
+            print(report(kept), end="")
+        else:
+            write(kept, options.to)
+    except (OSError, ValueError, plots.NoMatplotlib) as error:
+        print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def path_of_report(text: str) -> Path:
+    """As argparse wants it: with a suffix, so that the pictures' folder has another name."""
+    if not Path(text).suffix:
+        raise argparse.ArgumentTypeError(f"{text}: the report's name needs a suffix: {text}.md")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ Server = tuple[str, ...]
 
 HANDLERS = "benchmarks.handlers:"
 THREADS = 64
-"""Paceline's default, and what the thread pool has."""
-
+"""Paceline's default, and what the peers with a pool have."""
 
 NOT_SERVING = 2
 """Threads of each of Paceline's workers that never serve: the watcher, and the timer of faulthandler."""
@@ -35,12 +34,14 @@ class Load:
     slow_share: float = 0
     hold: bool = False
     silent: bool = False
+    connects: Literal["before", "when due"] | None = None
+    """Row 7 only, whose load is saturation.py: when the connections of the quick messages are made."""
 
     def options(self) -> list[str]:
         """The command line, without what a run decides: port, warm-up and duration."""
         words: list[str] = []
         for name, value in asdict(self).items():
-            if value is False or (name in ("rate", "slow_share") and not value):
+            if value is False or value is None or (name in ("rate", "slow_share") and not value):
                 continue
             words.append(f"--{name.replace('_', '-')}")
             if value is not True:
@@ -52,8 +53,9 @@ class Load:
 class Trial:
     """One server under one load.
 
-    measures   load: throughput, latency and CPU time; memory: of connections that are held; start: of a server;
-               lifetime: of a program that ends by itself; import: seconds that it prints
+    measures   load: throughput, latency and CPU time; saturated: the same while one worker is (saturation.py);
+               memory: of connections that are held; start: of a server; lifetime: of a program that ends by itself;
+               import: seconds that it prints
     cores      apart: the server on one core, the load on another; shared: both on all cores (several workers)
     settle_s   memory is read so long after the last message
     """
@@ -61,13 +63,13 @@ class Trial:
     name: str
     server: Server
     load: Load = field(default_factory=Load)
-    measures: Literal["load", "memory", "start", "lifetime", "import"] = "load"
+    measures: Literal["load", "saturated", "memory", "start", "lifetime", "import"] = "load"
     cores: Literal["apart", "shared"] = "apart"
     settle_s: float = 0.4
 
     def settings(self) -> dict[str, Any]:
         """What a record keeps of it."""
-        load = asdict(self.load) if self.measures in ("load", "memory") else {}
+        load = asdict(self.load) if self.measures in ("load", "saturated", "memory") else {}
         return {
             "server": list(self.server),
             "measures": self.measures,
@@ -99,49 +101,29 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question.  `us` is the trial that the others are compared with; `metric` what they are compared by."""
+    """One question.  `us` is the trial that the others are compared with; `metric` what they are compared by.
+
+    shows   what stands in the table        draws   what is drawn in the picture, one under the other
+    """
 
     number: int
     title: str
     us: str
     metric: str
     shows: Sequence[str]
+    draws: Sequence[str]
     trials: Sequence[Trial]
     goals: Sequence[Goal]
     times: int = 1
     """Repetitions per round, for trials that take a blink."""
+    once_if_quick: bool = False
+    """One repetition is all that a quick run makes of trials that take long and differ little."""
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a number of a record is shown; `more` says which direction is better."""
-
-    title: str
-    digits: int
-    more: bool
-
-
-METRICS = {
-    "messages_per_s": Metric("messages/s", 0, more=True),
-    "cpu_us_per_message": Metric("server CPU µs/message", 2, more=False),
-    "server_busy": Metric("server's cores", 2, more=False),
-    "load_busy": Metric("load's core", 2, more=False),
-    "quick_p50_us": Metric("p50 µs", 0, more=False),
-    "quick_p99_us": Metric("p99 µs", 0, more=False),
-    "quick_p999_us": Metric("p99.9 µs", 0, more=False),
-    "quick_max_us": Metric("max µs", 0, more=False),
-    "threads_max": Metric("threads of a process", 0, more=False),
-    "bytes_per_connection": Metric("bytes/connection", 0, more=False),
-    "base_kib": Metric("KiB before", 0, more=False),
-    "ready_ms": Metric("ms to ready", 0, more=False),
-    "first_reply_ms": Metric("ms to first reply", 0, more=False),
-    "lifetime_ms": Metric("ms from start to exit", 0, more=False),
-    "import_ms": Metric("ms of import", 0, more=False),
-}
-
 RATE = ("messages_per_s", "cpu_us_per_message")
 LATENCY = ("quick_p50_us", "quick_p99_us")
+COST = ("threads_max", "own_kib")
 BUSY = ("server_busy", "load_busy")
 
 
@@ -152,12 +134,32 @@ def paceline(target: str, *options: str) -> Server:
 
 ONE_WORKER = ("--workers", "1")
 
+OTHERS = {
+    "asyncio streams": "asyncio_streams",
+    "gevent": "gevent_server",
+    "ThreadingTCPServer": "socketserver_threads",
+    "gthread's shape": "selector_executor",
+}
+"""Peers as their users write them: trial → module."""
+
+
+def others(handler: str, way: str = "raw", *, streams: str = "") -> dict[str, Server]:
+    """Those peers with a handler; `streams` is another way for asyncio streams."""
+    servers: dict[str, Server] = {name: ("peer", module, handler, way) for name, module in OTHERS.items()}
+    return servers | ({"asyncio streams": ("peer", "asyncio_streams", handler, streams)} if streams else {})
+
+
+def trials(servers: dict[str, Server], load: Load) -> list[Trial]:
+    return [Trial(name, server, load) for name, server in servers.items()]
+
+
 ECHO = Row(
     number=1,
     title="Echo: one worker on one core, 64 connections × 64 bytes, closed loop",
     us="paceline",
     metric="messages_per_s",
-    shows=(*RATE, *LATENCY, *BUSY),
+    shows=(*RATE, *LATENCY, *COST, *BUSY),
+    draws=RATE,
     trials=(
         Trial("paceline", paceline("echo", *ONE_WORKER)),
         Trial("C, epoll", ("c", "c_epoll")),
@@ -165,6 +167,8 @@ ECHO = Row(
         Trial("thread pool", ("peer", "thread_pool", "echo")),
         Trial("thread per connection", ("peer", "thread_per_connection", "echo")),
         Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo")),
+        Trial("asyncio BufferedProtocol", ("peer", "asyncio_protocol", "echo", "buffered")),
+        *trials(others("echo"), Load()),
         Trial("thread per connection, unpinned", ("peer", "thread_per_connection", "echo"), cores="shared"),
     ),
     goals=(
@@ -173,7 +177,8 @@ ECHO = Row(
         Goal("× asyncio Protocol", "messages_per_s", "paceline", "asyncio Protocol", "≥", 5, by_cpu=True),
         Goal("× thread per connection", "messages_per_s", "paceline", "thread per connection", "≥", 4, by_cpu=True),
     ),
-    note="Unpinned, the threads and the load use all cores, as anybody's would; the threads then fight for the GIL.",
+    note="Unpinned, the threads and the load use all cores, as anybody's would; the threads then fight for the GIL. "
+    "asyncio allocates 256 KiB for each receive unless a BufferedProtocol brings its own: most of what it costs.",
 )
 
 LINE_LOAD = Load(in_flight=16, line=True, upper=True)
@@ -182,18 +187,21 @@ LINES = Row(
     title="Lines: 16 in flight on each of 64 connections, 64 bytes, a Python call for each",
     us="paceline",
     metric="messages_per_s",
-    shows=(*RATE, *LATENCY, *BUSY),
+    shows=(*RATE, *LATENCY, *COST, *BUSY),
+    draws=RATE,
     trials=(
         Trial("paceline", paceline(f"{HANDLERS}upper", *ONE_WORKER, "--framing", "line"), LINE_LOAD),
         Trial("uvloop, joined by hand", ("peer", "uvloop_lines", "upper", "joined"), LINE_LOAD),
         Trial("uvloop, joined, no call", ("peer", "uvloop_lines", "upper", "inlined"), LINE_LOAD),
         Trial("uvloop, each written", ("peer", "uvloop_lines", "upper", "each"), LINE_LOAD),
+        *trials(others("upper", "lines"), LINE_LOAD),
     ),
     goals=(
         Goal("× uvloop, joined by hand", "messages_per_s", "paceline", "uvloop, joined by hand", "≥", 1.0, by_cpu=True),
         Goal("× uvloop, a write for each", "messages_per_s", "paceline", "uvloop, each written", "≥", 3, by_cpu=True),
     ),
-    note="“no call” has the handler's work written into the protocol; shown, not judged: it serves nobody's function.",
+    note="“no call” has the handler's work written into the protocol; shown, not judged: it serves nobody's function. "
+    "Streams, gevent and ThreadingTCPServer write each reply, as their users do.",
 )
 
 BLOCK_LOAD = Load(connections=256)
@@ -202,14 +210,18 @@ BLOCKING = Row(
     title="A handler that blocks 5 ms, nothing configured, 256 connections, closed loop",
     us="paceline",
     metric="messages_per_s",
-    shows=(*RATE, *LATENCY, "threads_max"),
+    shows=(*RATE, *LATENCY, *COST),
+    draws=RATE,
     trials=(
         Trial("paceline", paceline(f"{HANDLERS}block", *ONE_WORKER), BLOCK_LOAD),
         Trial("thread pool", ("peer", "thread_pool", "block"), BLOCK_LOAD),
         Trial("thread per connection", ("peer", "thread_per_connection", "block"), BLOCK_LOAD),
+        *trials(others("block", streams="threads"), BLOCK_LOAD),
     ),
     goals=(Goal("of 64 threads / 5 ms", "messages_per_s", "paceline", THREADS / BLOCK_S, "≥", 0.87),),
-    note="A thread per connection has 256 threads where the others have 64, so its limit is four times theirs.",
+    note="A thread, or a greenlet, per connection: 256 where the others have 64 threads, so their limit is four times "
+    "the others'. asyncio streams run the handler in 64 threads. In gevent the sleep is gevent's own; a handler that "
+    "blocks in C would stop all.",
 )
 
 CALM_LOAD = Load(connections=256, rate=10_000)
@@ -219,18 +231,21 @@ RARE = Row(
     title="One call in 100 blocks 50 ms, open loop at 10,000 messages/s: the others",
     us="paceline",
     metric="quick_p99_us",
-    shows=("quick_p50_us", "quick_p99_us", "quick_p999_us", "quick_max_us", "cpu_us_per_message", "threads_max"),
+    shows=("quick_p50_us", "quick_p99_us", "quick_p999_us", "quick_max_us", "cpu_us_per_message", *COST),
+    draws=("quick_p50_us", "quick_p99_us", "cpu_us_per_message"),
     trials=tuple(
         Trial(f"{name}{suffix}", server, load)
-        for name, server in (
-            ("paceline", paceline(f"{HANDLERS}rarely_block", *ONE_WORKER)),
-            ("thread pool", ("peer", "thread_pool", "rarely_block")),
-            ("thread per connection", ("peer", "thread_per_connection", "rarely_block")),
-        )
+        for name, server in {
+            "paceline": paceline(f"{HANDLERS}rarely_block", *ONE_WORKER),
+            "thread pool": ("peer", "thread_pool", "rarely_block"),
+            "thread per connection": ("peer", "thread_per_connection", "rarely_block"),
+            **others("rarely_block", streams="threads"),
+        }.items()
         for suffix, load in (("", RARE_LOAD), (", none blocks", CALM_LOAD))
     ),
     goals=(Goal("× p99 when none blocks", "quick_p99_us", "paceline", "paceline, none blocks", "≤", 4),),
-    note="Latency counts from when a message was due, not from when it was sent.",
+    note="Latency counts from when a message was due, not from when it was sent. A server that cannot do 10,000 "
+    "messages/s at all falls behind, which is what its latency then says.",
 )
 
 BURN_LOAD = Load(connections=16)
@@ -239,7 +254,8 @@ COMPUTING = Row(
     title="A handler that computes about 1 ms in Python, 16 connections, closed loop",
     us="paceline, 1 worker",
     metric="messages_per_s",
-    shows=(*RATE, *LATENCY, "threads_max", "server_busy"),
+    shows=(*RATE, *LATENCY, *COST, "server_busy"),
+    draws=RATE,
     trials=(
         Trial("paceline, 1 worker", paceline(f"{HANDLERS}burn", "--workers", "1"), BURN_LOAD, cores="shared"),
         Trial("paceline, 2 workers", paceline(f"{HANDLERS}burn", "--workers", "2"), BURN_LOAD, cores="shared"),
@@ -267,19 +283,55 @@ MEMORY = Row(
     us="paceline",
     metric="bytes_per_connection",
     shows=("bytes_per_connection", "threads_max", "base_kib"),
+    draws=("bytes_per_connection", "threads_max"),
     trials=(
         Trial("paceline", paceline("echo", *ONE_WORKER), QUIET, "memory", settle_s=RETIRED_S),
         Trial("C, epoll", ("c", "c_epoll"), QUIET, "memory"),
         Trial("uvloop Protocol", ("peer", "uvloop_protocol", "echo"), QUIET, "memory"),
         Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo"), QUIET, "memory"),
+        Trial("asyncio streams", others("echo")["asyncio streams"], QUIET, "memory"),
+        Trial("gevent", others("echo")["gevent"], QUIET, "memory"),
+        Trial("gthread's shape", others("echo")["gthread's shape"], QUIET, "memory"),
         Trial("thread per connection (2,000)", ("peer", "thread_per_connection", "echo"), QUIET_FEW, "memory"),
+        Trial("ThreadingTCPServer (2,000)", others("echo")["ThreadingTCPServer"], QUIET_FEW, "memory"),
     ),
     goals=(
         Goal("KiB of process memory per connection", "bytes_per_connection", "paceline", 1024, "≤", 0.75),
         Goal("threads of the worker, 1 serving", "threads_max", "paceline", 1, "≤", 1 + NOT_SERVING),
     ),
+    once_if_quick=True,
     note="The processes' own memory (Pss_Anon + Pss_Shmem), after minus before, read when threads that are not needed "
     "any more have gone; the kernel's memory is not in it.",
+)
+
+LATE_S = 0.05
+"""Row 7: a quick message that waits longer has waited for the saturated worker."""
+
+QUICK = Load(connections=1_000, rate=500, connects="when due")
+QUICK_KEPT = Load(connections=1_000, rate=500, connects="before")
+SATURATED = Row(
+    number=7,
+    title="One of two workers is saturated, one idle: 1,000 quick messages, on fresh or kept connections",
+    us="paceline, fresh",
+    metric="quick_p50_us",
+    shows=("quick_late", "quick_p50_us", "quick_p99_us", "quick_max_us", "cpu_us_per_message", *COST),
+    draws=("quick_late",),
+    trials=tuple(
+        Trial(f"{name}, {kind}", server, load, "saturated", cores="shared")
+        for name, server in {
+            "paceline": paceline(f"{HANDLERS}gated", "--workers", "2"),
+            "2 × gthread's shape": ("peer", "selector_executor", "gated", "raw", "2"),
+        }.items()
+        for kind, load in (("fresh", QUICK), ("kept", QUICK_KEPT))
+    ),
+    goals=(
+        Goal("of 1,000 messages waited > 50 ms, fresh", "quick_late", "paceline, fresh", 1, "≤", 0),
+        Goal("of 1,000 messages waited > 50 ms, kept", "quick_late", "paceline, kept", 1, "≤", 0),
+    ),
+    once_if_quick=True,
+    note="All threads of one worker wait for a gate that opens a second after the last quick message was due; what the "
+    "saturated worker has is answered then. Fresh: a connection is made for each message when it is due. Kept: each "
+    "has a connection that was served before.",
 )
 
 SERVING_MODULES = "paceline.cli, paceline.supervisor.loop, paceline.worker.process"
@@ -295,13 +347,15 @@ START = Row(
     title="Start: from the fork of the process to the first reply; import of what serves",
     us="paceline",
     metric="first_reply_ms",
-    shows=("ready_ms", "first_reply_ms", "lifetime_ms", "import_ms"),
+    shows=("ready_ms", "first_reply_ms", "start_cpu_ms", "threads_max", "own_kib", "lifetime_ms", "import_ms"),
+    draws=("first_reply_ms", "import_ms"),
     trials=(
         Trial("paceline", paceline("echo"), measures="start", cores="shared"),
         Trial("C, epoll", ("c", "c_epoll"), measures="start", cores="shared"),
         Trial("uvloop Protocol", ("peer", "uvloop_protocol", "echo"), measures="start", cores="shared"),
         Trial("asyncio Protocol", ("peer", "asyncio_protocol", "echo"), measures="start", cores="shared"),
         Trial("thread per connection", ("peer", "thread_per_connection", "echo"), measures="start", cores="shared"),
+        *(Trial(name, server, measures="start", cores="shared") for name, server in others("echo").items()),
         Trial("python -c pass", ("python", "-c", "pass"), measures="lifetime", cores="shared"),
         Trial("import paceline's server", importing(SERVING_MODULES), measures="import", cores="shared"),
         Trial("import uvloop", importing("uvloop"), measures="import", cores="shared"),
@@ -314,4 +368,4 @@ START = Row(
     times=3,
 )
 
-ROWS = {row.number: row for row in (ECHO, LINES, BLOCKING, RARE, COMPUTING, MEMORY, START)}
+ROWS = {row.number: row for row in (ECHO, LINES, BLOCKING, RARE, COMPUTING, MEMORY, SATURATED, START)}

@@ -6,14 +6,11 @@ The yardstick of row 5.  A handler that blocks stops everybody.  With PROCESSES 
 takes SHARE connections and no more: what the machine gives to processes that have nothing to do with each other.
 """
 
-import os
 import select
-import signal
 import socket
 import sys
-from types import FrameType
 
-from benchmarks.peers import RECEIVE_BYTES, Handler, handler_from_command_line, listen, live_briefly, say_listening
+from benchmarks.peers import RECEIVE_BYTES, Handler, fork_others, handler_from_command_line, listen, say_listening
 
 
 def loop(listener: socket.socket, handler: Handler | None, share: int | None) -> None:
@@ -44,27 +41,6 @@ def loop(listener: socket.socket, handler: Handler | None, share: int | None) ->
                 pass
             del connections[fd]
             connection.close()
-
-
-def fork_others(count: int) -> bool:
-    """Fork so many more processes, which end when the first one is told to; whether this is the first one."""
-    others: list[int] = []
-    for _ in range(count):
-        pid = os.fork()
-        if pid == 0:
-            live_briefly()
-            return False
-        others.append(pid)
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        for pid in others:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        os._exit(0)
-
-    if others:
-        signal.signal(signal.SIGTERM, end)
-    return True
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A thread for every connection, as socketserver.ThreadingTCPServer makes them, without its overhead per connection."""
+"""A thread for every connection, made by hand: what socketserver_threads.py does, without socketserver's overhead."""
 
 import contextlib
 import socket

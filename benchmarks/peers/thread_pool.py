@@ -9,9 +9,8 @@ import select
 import socket
 import threading
 
-from benchmarks.peers import RECEIVE_BYTES, Handler, handler_from_command_line, listen, say_listening
+from benchmarks.peers import RECEIVE_BYTES, THREADS, Handler, handler_from_command_line, listen, say_listening
 
-THREADS = 64
 ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 

@@ -1,6 +1,7 @@
 """The command: its options, what it keeps, and that an interrupted run has ended everything and keeps what it had."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import read_command_line, summary
-from benchmarks.records import Record, read
+from benchmarks.__main__ import missing_packages, publish, read_command_line, summary
+from benchmarks.records import Kept, Record, Run, read
 from benchmarks.rows import ROWS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,6 +46,30 @@ def test_wrong_options_are_refused_by_name(words: list[str], said: str, capsys: 
         read_command_line(words)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_report_with_a_wrong_name_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_command_line(["--report", "docs/benchmarks"])
+    assert "docs/benchmarks.md" in capsys.readouterr().err
+
+
+def test_packages_that_are_missing_are_named_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name != "uvloop" else object())
+    assert missing_packages(ROWS[1].trials, has_pictures=True) == ["gevent", "matplotlib"]
+    assert missing_packages(ROWS[1].trials, has_pictures=False) == ["gevent"]
+    assert missing_packages(ROWS[5].trials, has_pictures=False) == []
+
+
+def test_a_report_that_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = {"processor": "P", "usable_cores": [0]}
+    run = Run("r", machine, {"rounds": 1, "duration_s": 1.0, "warmup_s": 0.5})
+    kept = Kept([run], [Record("r", 1, "paceline", 0, "2026-01-02T03:04:05+00:00", {}, {}, "no luck")])
+    (tmp_path / "file").touch()
+    publish(kept, tmp_path / "file" / "report.md")
+    shown = capsys.readouterr()
+    assert "report.md: not written" in shown.err
+    assert "## 1 · Echo" in shown.out
 
 
 def test_a_summary_shows_the_first_figures_or_the_failure() -> None:
@@ -90,13 +115,15 @@ def test_a_short_run_reports_and_keeps_its_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_what_it_started_and_keeps_what_it_had(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "results.jsonl"
-    with command(out, "--rounds", "1000", "--seconds", "0.05") as running:
+    report = tmp_path / "report.md"
+    with command(out, "--rounds", "1000", "--seconds", "0.05", "--report", str(report)) as running:
         assert running.stderr is not None
-        assert "[1/1000" in running.stderr.readline()
+        assert any("[1/1000" in line for line in running.stderr)
         running.send_signal(number)
         printed, said = running.communicate(timeout=50)  # ends only when nobody holds the pipes any more
     assert running.returncode == 130
     assert left_of(out) == []
     assert "everything that was started has ended" in said
     assert "## 1 · Echo" in printed
+    assert not report.exists(), "half of the figures do not replace a whole report"
     assert len(read(out).records) >= 1

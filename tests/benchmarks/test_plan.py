@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.__main__ import read_command_line
 from benchmarks.measure import Pace
 from benchmarks.plan import Step, expected_s, left_s, plan, rotated, span
 from benchmarks.rows import Row, Trial
@@ -11,7 +12,7 @@ PACE = Pace(warmup_s=1.0, duration_s=3.0)
 
 
 def row(*trials: Trial, times: int = 1) -> Row:
-    return Row(1, "", "A", "messages_per_s", (), trials, (), times)
+    return Row(1, "", "A", "messages_per_s", (), (), trials, (), times)
 
 
 def names(steps: list[Step]) -> str:
@@ -27,6 +28,18 @@ def test_competitors_are_interleaved_and_nobody_is_always_first() -> None:
 def test_short_trials_are_made_several_times_a_round() -> None:
     steps = plan([row(A, B, times=2)], 2)
     assert [step.round for step in steps] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_quick_run_makes_long_trials_once() -> None:
+    long = Row(1, "", "A", "messages_per_s", (), (), (A, B), (), once_if_quick=True)
+    assert names(plan([long, row(C)], 2, is_quick=True)) == "ABCC"
+    assert names(plan([long], 2)) == "ABBA"
+
+
+def test_a_whole_quick_run_takes_less_than_three_minutes() -> None:
+    options = read_command_line(["--quick"])
+    steps = plan(options.rows, options.rounds, is_quick=options.is_short)
+    assert sum(expected_s(step, options.pace) for step in steps) < 180
 
 
 def test_only_some() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import Kept, Record, Run, Writer, line_of, parse, read
+from benchmarks.records import Kept, Record, Run, Writer, line_of, parse, read, read_all
 
 RUN = Run("r1", {"processor": "a"}, {"rounds": 2})
 MEASURED = Record("r1", 1, "paceline", 0, "2026-01-02T03:04:05+00:00", {"size": 64}, {"messages_per_s": 1.5})
@@ -44,3 +44,17 @@ def test_a_second_run_is_appended(tmp_path: Path) -> None:
         with Writer(path) as writer:
             writer.write(RUN)
     assert read(path).runs == [RUN, RUN]
+
+
+def test_several_files_are_read_as_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{line_of(RUN)}\n{line_of(MEASURED)}\n")
+    assert read_all([tmp_path / "one", tmp_path / "two"]) == Kept([RUN, RUN], [MEASURED, MEASURED])
+
+
+@pytest.mark.parametrize(("content", "said"), [("", "there are no results"), ("nonsense", "line 1 is not a record")])
+def test_a_file_among_several_that_has_no_results_is_named(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "good").write_text(f"{line_of(RUN)}\n{line_of(MEASURED)}\n")
+    (tmp_path / "bad").write_text(content)
+    with pytest.raises(ValueError, match=rf"bad: {said}"):
+        read_all([tmp_path / "good", tmp_path / "bad"])

@@ -1,20 +1,23 @@
-"""The arithmetic of the report: medians, ratios within rounds, verdicts, and the text that is made of them."""
+"""The report: verdicts, remarks, the text that is made of results, and the files that are written."""
 
+import argparse
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from benchmarks.records import Kept, Record, Run, line_of
-from benchmarks.report import Results, Spread, head, in_short, main, remarks, report, section, table
+from benchmarks.report import head, in_short, main, path_of_report, remarks, report, section, table
 from benchmarks.rows import Goal, Load, Row, Trial
+from benchmarks.spreads import Results
 
 ROW = Row(
     number=1,
     title="Echo",
     us="ours",
     metric="messages_per_s",
-    shows=("messages_per_s", "cpu_us_per_message", "threads_max"),
+    shows=("messages_per_s", "cpu_us_per_message", "threads_max", "own_kib"),
+    draws=("messages_per_s",),
     trials=(Trial("ours", ("paceline", "echo")), Trial("theirs", ("c", "c_epoll")), Trial("never ran", ("c", "x"))),
     goals=(
         Goal("of theirs", "messages_per_s", "ours", "theirs", "≥", 0.5, by_cpu=True),
@@ -46,38 +49,6 @@ def rates(trial: str, *values: float, run: str = "r") -> list[Record]:
         record(trial, number, run=run, messages_per_s=value, cpu_us_per_message=1e6 / value)
         for number, value in enumerate(values)
     ]
-
-
-def test_a_spread_is_the_median_and_what_lies_around_it() -> None:
-    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
-    assert Spread.of([4.0, 1.0]) == Spread(2.5, 1.0, 4.0, 2)
-    assert Spread.of([]) is None
-
-
-def test_a_spread_that_says_nothing_more_is_not_shown() -> None:
-    assert Spread(2000.0, 1000.0, 3000.0, 3).text(0) == "2,000 (1,000 … 3,000)"
-    assert Spread(2.001, 2.0, 2.002, 3).text(2) == "2.00"
-
-
-def test_a_ratio_is_taken_within_rounds_and_then_the_median() -> None:
-    # Medians are 200 and 200, which would say 1.0; round by round ours was half, equal, twice, twice, twice as fast.
-    found = results(*rates("ours", 100, 200, 200, 200, 400), *rates("theirs", 200, 200, 100, 100, 200))
-    assert found.ratio("messages_per_s", "ours", "theirs") == Spread(2.0, 0.5, 2.0, 5)
-
-
-def test_rounds_of_different_runs_are_not_paired() -> None:
-    found = results(*rates("ours", 100, run="a"), *rates("theirs", 100, run="b"))
-    assert found.ratio("messages_per_s", "ours", "theirs") is None
-
-
-def test_a_round_that_one_of_them_lacks_does_not_count() -> None:
-    found = results(*rates("ours", 100, 900), *rates("theirs", 100), record("theirs", 1, error="broke"))
-    assert found.ratio("messages_per_s", "ours", "theirs") == Spread(1.0, 1.0, 1.0, 1)
-
-
-def test_a_ratio_to_a_number() -> None:
-    found = results(*rates("ours", 500, 700, 600))
-    assert found.ratio("messages_per_s", "ours", 1000) == Spread(0.6, 0.5, 0.7, 3)
 
 
 def test_records_of_other_rows_are_not_in_it() -> None:
@@ -188,11 +159,48 @@ def test_a_file_that_cannot_be_reported_is_named(
 
 
 def test_no_file_at_all_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 
+def test_memory_is_shown_in_the_unit_of_its_column() -> None:
+    lines = section(results(*(record("ours", n, own_kib=kib) for n, kib in enumerate((1024.0, 2048.0, 3072.0)))))
+    assert "| MiB " in lines.replace("  ", "")
+    assert "2.0 (1.0 … 3.0)" in lines
+
+
+def test_what_was_written_by_hand_stands_below_the_head() -> None:
+    text = report(Kept([RUN], [record("paceline", 0, messages_per_s=1.0)]), by_hand="So it is.\n")
+    assert text.index("Measured 2026") < text.index("\n\nSo it is.\n\n") < text.index("## 1 ·")
+
+
+def test_a_picture_is_embedded_with_words_for_who_cannot_see_it() -> None:
+    text = report(Kept([RUN], [record("paceline", 0, messages_per_s=1234.0)]), pictures="here")
+    assert "medians: paceline 1,234.](here/row-1.svg)" in text
+    assert "![" not in report(Kept([RUN], [record("paceline", 0, messages_per_s=1.0)]))
+
+
+def test_a_written_report_has_its_pictures_beside_it_and_does_not_change_without_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[bench]'")
+    kept, to = tmp_path / "kept.jsonl", tmp_path / "figures.md"
+    kept.write_text(f"{line_of(RUN)}\n{line_of(record('paceline', 0, messages_per_s=700.0))}\n")
+    assert main([str(kept), "--to", str(to)]) == 0
+    picture = tmp_path / "figures" / "row-1.svg"
+    before = to.read_bytes(), picture.read_bytes()
+    assert b"](figures/row-1.svg)" in before[0]
+    assert main([str(kept), "--to", str(to)]) == 0
+    assert (to.read_bytes(), picture.read_bytes()) == before
+
+
+def test_a_report_without_a_suffix_would_have_the_name_of_its_pictures_folder() -> None:
+    assert path_of_report("a/b.md") == Path("a/b.md")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"b: the report's name needs a suffix: b\.md"):
+        path_of_report("b")
+
+
 def test_an_open_loop_has_no_limit_of_the_load_generator() -> None:
-    row = Row(1, "", "ours", "quick_p99_us", (), (Trial("ours", ("c", "x"), Load(rate=10)),), ())
+    row = Row(1, "", "ours", "quick_p99_us", (), (), (Trial("ours", ("c", "x"), Load(rate=10)),), ())
     found = Results(row, [record("ours", 0, load_busy=1.0, server_busy=0.1)])
     assert remarks(found) == []

@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks import handlers
 from benchmarks.measure import words_of
-from benchmarks.rows import HANDLERS, METRICS, ROWS, Load, Row, Trial
+from benchmarks.metrics import METRICS
+from benchmarks.rows import HANDLERS, OTHERS, ROWS, Load, Row, Trial
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: str(row.number))
@@ -13,6 +14,8 @@ def test_what_a_row_refers_to_exists(row: Row) -> None:
     assert len(set(names)) == len(names)
     assert row.us in names
     assert {row.metric, *row.shows} <= METRICS.keys()
+    assert row.draws
+    assert set(row.draws) <= {*row.shows}
     for goal in row.goals:
         assert goal.metric in METRICS
         assert goal.of in names
@@ -26,6 +29,18 @@ def test_no_two_trials_begin_alike_by_accident(row: Row) -> None:
         for other in row.trials:
             if other is not trial and other.name.startswith(trial.name):
                 assert other.name[len(trial.name)] == ","
+
+
+def test_the_peers_as_their_users_write_them_stand_in_every_row_where_they_make_sense() -> None:
+    for number in (1, 2, 3, 4, 6, 8):
+        names = {trial.name.partition(" (")[0] for trial in ROWS[number].trials}
+        assert names >= OTHERS.keys(), f"row {number}"
+
+
+def test_cost_stands_beside_speed_in_every_row_under_load() -> None:
+    for row in ROWS.values():
+        if {trial.measures for trial in row.trials} <= {"load", "saturated"}:
+            assert {"cpu_us_per_message", "threads_max", "own_kib"} <= set(row.shows), f"row {row.number}"
 
 
 def test_the_handlers_that_are_served_exist() -> None:
