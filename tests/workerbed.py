@@ -21,7 +21,6 @@ from leftovers import eventually
 from paceline import clock
 from paceline.addresses import parse_address
 from paceline.handlers import examine
-from paceline.host import memory
 from paceline.host.listeners import close_listener, open_listener
 from paceline.host.output import Log
 from paceline.scoreboard.board import Board
@@ -155,8 +154,6 @@ class Bed:
         self.signal_fd = signal_fd
         """Where Python would write the numbers of signals."""
         self.worker = parts.worker
-        # The timer that ends a process whose GIL is held is the test runner's own here.
-        parts.watcher.rearm_dead_man = lambda: None  # type: ignore[method-assign]
         self.now = clock.now()
         self._clients: list[socket.socket] = []
 
@@ -305,7 +302,6 @@ def bed(
     board.sit(0, pid=os.getpid(), slot=0, generation=1, now_ns=clock.now_ns())
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
-    fault_fd = memory.create_growing("fault")
     signal_read, signal_write = os.pipe()
     plan = Plan(
         settings=chosen,
@@ -314,7 +310,7 @@ def bed(
         inboxes=(),
         board=board,
         control=control,
-        fault_fd=fault_fd,
+        fault_fd=-1,
         seat=0,
         slot=0,
         generation=1,
@@ -336,5 +332,5 @@ def bed(
         board.close()
         for end in (control, far_end):
             end.close()
-        for fd in (fault_fd, signal_read, signal_write):
+        for fd in (signal_read, signal_write):
             os.close(fd)

@@ -170,8 +170,6 @@ class InsideServer(Server):
             self._of_the_user(handler.hooks["start"])
         stack.enter_context(_SwitchInterval(settings.switch_interval))
         self._parts = parts = assemble(self._plan, log, handler, self._spoken, no_signals)
-        # The dead man's timer would end the process, which is not ours; and it may be somebody else's.
-        parts.watcher.rearm_dead_man = lambda: None  # type: ignore[method-assign]
         stack.callback(_give_back, parts)
         if not parts.start():
             raise TargetError(f"{self.name}.thread_start() raised; the log says what")
@@ -188,7 +186,7 @@ class InsideServer(Server):
     def _load(self, plan: Plan) -> tuple[Handler, Framing]:
         """The handler, built, and its framing."""
         given = self.terms.framing
-        handler, framing = self._of_the_user(lambda: process._load(plan))
+        handler, framing = self._of_the_user(lambda: process.load(plan))
         if given is None:
             return handler, framing
         if handler.kind == "connection":
@@ -213,7 +211,7 @@ class InsideServer(Server):
         worker = parts.worker
         is_empty = parts.watcher.stop_threads(clock.now() + (0.0 if cut else GRACE_S))
         if is_empty:
-            process._say_farewell(worker)
+            process.say_farewell(worker)
         if cut:
             log.say("cut", cut=cut, why=f"the drain time-out ({self.terms.settings.drain_timeout:g} s)")
         contained(worker, "stop", worker.hook("stop"))

@@ -30,7 +30,7 @@ class Plan:
     control: socket.socket
     """The child's end of its control channel."""
     fault_fd: int
-    """The seat's memfd, into which faulthandler writes."""
+    """The seat's memfd, into which faulthandler writes; -1 where the worker has no process of its own (testing/)."""
     seat: int
     slot: int
     generation: int

@@ -96,7 +96,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
         os.chdir(os.environ["PWD"])
     forks = _Forks(plan)
     try:
-        handler, framing = _load(plan)
+        handler, framing = load(plan)
     except PacelineError as error:
         return _tell_failure(plan, error, str(error), exit_code=error.exit_code)
     except BaseException as error:  # noqa: BLE001 - the user's code, whatever it raises
@@ -146,7 +146,8 @@ def _take_signals(plan: Plan, wake_fd: int) -> None:
     signals.unblock_all()
 
 
-def _load(plan: Plan) -> tuple[Handler, Framing]:
+def load(plan: Plan) -> tuple[Handler, Framing]:
+    """The handler and the framing that `plan` names.  Raises TargetError or SettingError, and what the import raises."""
     settings = plan.settings
     if isinstance(plan.target, str):
         name = plan.target
@@ -227,7 +228,7 @@ def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
         _send(plan, messages.Leaving(cut))
     else:
         if watcher.stop_threads(clock.now() + GRACE_S):
-            _say_farewell(worker)
+            say_farewell(worker)
     contained(worker, "stop", worker.hook("stop"))
     with contextlib.suppress(BaseException):
         # os._exit skips them, and coverage tools, profilers and reporters rely on them.
@@ -241,7 +242,7 @@ def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
     return CUT_EXIT if cut else 0
 
 
-def _say_farewell(worker: Worker) -> None:
+def say_farewell(worker: Worker) -> None:
     """`disconnected`, for connections whose peers had not ended them when the time was up."""
     disconnected = worker.hook("disconnected")
     for connection in list(worker.tables.open.values()):

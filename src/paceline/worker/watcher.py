@@ -323,8 +323,13 @@ class Watcher:
             words[row + WORKER[name]] = before + getattr(roles, name)
 
     def rearm_dead_man(self) -> None:
-        """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it."""
+        """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it.
+
+        Not where the process is not the worker's own, which has nowhere to write its stacks then.
+        """
         settings = self.plan.settings
+        if self.plan.fault_fd < 0:
+            return
         within_s = settings.drain_timeout + 4 * settings.heartbeat
         with contextlib.suppress(RuntimeError):  # no thread can be made for it now; the next second tries again
             faulthandler.dump_traceback_later(within_s, exit=True, file=self.plan.fault_fd)
