@@ -108,6 +108,11 @@ def test_workon_says_how_it_is_to_be_served() -> None:
     assert "--as connection" in ended.log
 
 
+def test_kv() -> None:
+    with served(command_of("examples/kv.py"), EXAMPLES) as server:
+        assert shown_by_client_of(docstring_of("examples/kv.py"), server) == b"+OK\r\n$3\r\nAda\r\n+OK\r\n"
+
+
 def test_greet() -> None:
     with served(command_of("examples/greet.py"), EXAMPLES) as server:
         first, second = server.connect(), server.connect()
