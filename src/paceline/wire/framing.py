@@ -34,12 +34,15 @@ SHOWN = 16
 class Framing(Protocol):
     """What the worker asks of a framing; write these two methods and you have one (examples/own_framing.py)."""
 
-    def cut(self, rest: Any, data: bytes, /) -> tuple[Sequence[bytes], Any]:
+    def cut(self, rest: Any, data: bytes, /) -> tuple[Sequence[Any], Any]:
         """The messages that are complete now that `data` came in behind `rest`, and the new rest.
 
         `rest` is what the last call for this connection returned, None at first; None means that no part of a message
         is kept.  It belongs to this one connection and may be changed in place.  Keep builtin values in it (bytes,
         bytearray, int, list), which can move to another process.
+
+        Messages are bytes in all framings of the box.  One of your own may give whatever its handlers take: the worker
+        passes them on and does not look into them.
 
         A peer that breaks the rules is no exception but the rest `Broken(error)`: the messages before it are answered,
         then the connection is closed and the error logged.  An exception is taken for a bug of the framing.

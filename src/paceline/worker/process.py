@@ -147,7 +147,7 @@ def _take_signals(plan: Plan, wake_fd: int) -> None:
 
 
 def load(plan: Plan) -> tuple[Handler, Framing]:
-    """The handler and the framing that `plan` names.  Raises TargetError or SettingError, and what the import raises."""
+    """The handler and the framing that `plan` names.  Raises TargetError, SettingError, and what the import raises."""
     settings = plan.settings
     if isinstance(plan.target, str):
         name = plan.target
