@@ -1,81 +1,28 @@
-"""client.py: against servers of a few lines that do what is asked of them, byte by byte; and against a real one."""
+"""client.py: its messages, framings and arguments.  The other side does what is asked of it, byte by byte."""
 
+import select
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import paceline
-from paceline.addresses import Address
+from clientbed import DEADLINE_S, SOON_S, Other, beside, connected
 from paceline.client import UNREAD_BYTES, Client
 from paceline.errors import (
     BadFrame,
     ConnectionClosed,
-    ConnectionReset,
     MessageTooLarge,
-    Refused,
     SettingError,
     TimedOut,
     Truncated,
     UsageError,
 )
+from paceline.wire import Rest
 from splits import splits
 from testbed import running
-from workerbed import reset
-
-DEADLINE_S = 5.0
-SOON_S = 0.05
-"""A time-out that is to pass."""
-
-
-class Other:
-    """The other side of a client, by hand."""
-
-    def __init__(self, accepted: socket.socket) -> None:
-        self.socket = accepted
-        accepted.settimeout(DEADLINE_S)
-
-    def receive(self, count: int) -> bytes:
-        received = b""
-        while len(received) < count:
-            piece = self.socket.recv(count - len(received))
-            assert piece, f"end-of-file after {received!r}"
-            received += piece
-        return received
-
-
-@contextmanager
-def connected(framing: str | paceline.Framing = "line", **keywords: object) -> Iterator[tuple[Client, Other]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = "{}:{}".format(*listener.getsockname())
-        with Client(address, framing=framing, **{"timeout": DEADLINE_S, **keywords}) as client:  # type: ignore[arg-type]
-            accepted, _ = listener.accept()
-            with accepted:
-                yield client, Other(accepted)
-
-
-@contextmanager
-def beside(work: Callable[[], object]) -> Iterator[None]:
-    """`work` runs on another thread meanwhile, and must succeed."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(DEADLINE_S)
-    assert not thread.is_alive()
-    if failures:
-        raise failures[0]
 
 
 def test_a_real_server() -> None:
@@ -96,12 +43,46 @@ def test_messages_go_out_in_one_piece_and_order() -> None:
         assert other.receive(5) == b"a\nb\n\n"
 
 
-@pytest.mark.parametrize("pieces", list(splits(b"one\ntwo\r\n\nthree\n")), ids=lambda pieces: f"{len(pieces)} pieces")
-def test_replies_do_not_depend_on_how_they_arrive(pieces: list[bytes]) -> None:
-    with connected() as (client, other):
-        for piece in pieces:
-            other.socket.sendall(piece)
-        assert [client.receive() for _ in range(4)] == [b"one", b"two", b"", b"three"]
+def arriving(client: Client, other: Other, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The replies, where each piece arrives alone and is looked at before the next one is sent."""
+    for piece in pieces:
+        other.socket.sendall(piece)
+        assert select.select([client.socket], [], [], DEADLINE_S)[0]
+        with suppress(TimedOut):
+            while True:
+                yield client.receive(timeout=0)
+
+
+STREAMS: list[tuple[str, bytes, list[bytes]]] = [
+    ("line", b"one\ntwo\r\n\nthree\n", [b"one", b"two", b"", b"three"]),
+    ("length:2", b"\0\3one\0\0\0\4four", [b"one", b"", b"four"]),
+    ("length:4:little", b"\1\0\0\0a\2\0\0\0bc", [b"a", b"bc"]),
+    (r"delimiter:\r\n", b"one\r\n\r\nt\rw\no\r\n", [b"one", b"", b"t\rw\no"]),
+    ("fixed:3", b"onetwosix", [b"one", b"two", b"six"]),
+    ("netstring", b"3:one,0:,2:ab,", [b"one", b"", b"ab"]),
+]
+
+
+@pytest.mark.parametrize(("framing", "stream", "replies"), STREAMS, ids=[framing for framing, _, _ in STREAMS])
+def test_replies_do_not_depend_on_how_they_arrive(framing: str, stream: bytes, replies: list[bytes]) -> None:
+    with connected(framing) as (client, other):
+        for pieces in splits(stream):
+            assert list(arriving(client, other, pieces)) == replies, pieces
+
+
+def test_many_replies_in_one_piece() -> None:
+    lines = [b"%d" % number for number in range(20_000)]
+    with connected() as (client, other), beside(lambda: other.socket.sendall(b"\n".join(lines) + b"\n")):
+        assert [client.receive() for _ in lines] == lines
+
+
+def test_a_large_reply_in_linear_time() -> None:
+    size = 32 * 1024 * 1024
+    with (
+        connected("length:4", max_message="32m") as (client, other),
+        beside(lambda: other.socket.sendall(size.to_bytes(4, "big") + bytes(size))),
+    ):
+        assert client.receive() == bytes(size)
 
 
 def test_raw_gives_what_has_arrived() -> None:
@@ -126,82 +107,6 @@ def test_a_framing_of_the_users() -> None:
         assert other.receive(2) == b"x."
 
 
-def test_a_time_out_keeps_what_has_arrived() -> None:
-    with connected() as (client, other):
-        other.socket.sendall(b"half a ")
-        with pytest.raises(TimedOut, match=r"no reply from .* within the time-out") as caught:
-            client.receive(timeout=SOON_S)
-        assert isinstance(caught.value, TimeoutError)
-        other.socket.sendall(b"line\nnext\n")
-        assert client.receive() == b"half a line"
-        assert client.receive() == b"next"
-
-
-def test_the_time_out_is_for_the_whole_call() -> None:
-    """A byte now and then does not begin it anew."""
-    with connected() as (client, other):
-        stop = threading.Event()
-
-        def trickle() -> None:
-            while not stop.wait(SOON_S / 5):
-                other.socket.sendall(b"x")
-
-        with beside(trickle):
-            try:
-                with pytest.raises(TimedOut, match="a part of it has arrived"):
-                    client.receive(timeout=4 * SOON_S)
-            finally:
-                stop.set()
-
-
-def test_the_server_ends_after_its_replies() -> None:
-    with connected() as (client, other):
-        other.socket.sendall(b"last\n")
-        other.socket.close()
-        assert client.receive() == b"last"
-        for _ in range(2):
-            with pytest.raises(ConnectionClosed, match=r"127\.0\.0\.1:\d+ ended the connection$") as caught:
-                client.receive()
-            assert isinstance(caught.value, ConnectionError)
-
-
-def test_the_server_ends_inside_a_reply() -> None:
-    with connected() as (client, other):
-        other.socket.sendall(b"whole\nhal")
-        other.socket.close()
-        assert next(iter(client)) == b"whole"
-        for _ in range(2):
-            with pytest.raises(Truncated, match="ended the connection inside a reply, after 3 bytes of it"):
-                client.receive()
-
-
-def test_a_half_closed_server_still_reads() -> None:
-    with connected() as (client, other):
-        other.socket.shutdown(socket.SHUT_WR)
-        with pytest.raises(ConnectionClosed):
-            client.receive()
-        client.send(b"still there")
-        assert other.receive(12) == b"still there\n"
-
-
-def test_a_reset() -> None:
-    with connected() as (client, other):
-        reset(other.socket)
-        for _ in range(2):
-            with pytest.raises(ConnectionReset, match="reset the connection; whether it saw"):
-                client.receive()
-        with pytest.raises(ConnectionReset):
-            list(client)
-
-
-def test_sending_to_a_server_that_has_gone() -> None:
-    with connected() as (client, other):
-        other.socket.sendall(b"bye\n")
-        other.socket.close()
-        with pytest.raises(ConnectionClosed):
-            client.send(*[b"x" * 65536] * 1024)
-
-
 def test_a_reply_over_the_limit() -> None:
     with connected(max_message="8") as (client, other):
         other.socket.sendall(b"short\n" + b"x" * 20 + b"\n")
@@ -213,78 +118,89 @@ def test_a_reply_over_the_limit() -> None:
                 client.receive()
 
 
-def test_a_reply_that_does_not_follow_the_framing() -> None:
-    with connected("netstring") as (client, other):
-        other.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n")
-        with pytest.raises(BadFrame, match="does not follow the framing Netstring"):
+def test_whose_limit_it_is() -> None:
+    with connected(paceline.Lines(limit=8)) as (client, other):
+        other.socket.sendall(b"x" * 20 + b"\n")
+        with pytest.raises(MessageTooLarge, match="make the framing with a larger limit"):
             client.receive()
 
 
-def test_both_sides_write_first() -> None:
-    """Neither reads before it has written more than the kernel holds."""
-    message = b"x" * (UNREAD_BYTES - 1)
-    with connected(max_message=UNREAD_BYTES) as (client, other):
-
-        def write_first() -> None:
-            for _ in range(2):
-                other.socket.sendall(message + b"\n")
-            other.receive(8 * UNREAD_BYTES)
-
-        with beside(write_first):
-            client.send(*[message] * 8)
-        assert client.receive() == client.receive() == message
+class OnlyWhatIsRight(paceline.Lines):
+    def cut(self, rest: Rest, data: bytes, /) -> tuple[Sequence[bytes], Rest]:
+        assert not isinstance(rest, paceline.Broken)
+        return super().cut(rest, data)
 
 
-def test_replies_that_nobody_receives_stop_the_sending() -> None:
-    with connected("raw") as (client, other):
-        stop = threading.Event()
-
-        def write() -> None:
-            other.socket.settimeout(SOON_S)
-            while not stop.is_set():
-                with suppress(TimeoutError):
-                    other.socket.send(b"y" * 65536)
-
-        with beside(write):
-            try:
-                with pytest.raises(TimedOut, match=r"its replies are not received, .* bytes of them wait here"):
-                    client.send(b"x" * 64 * UNREAD_BYTES, timeout=1)
-            finally:
-                stop.set()
+def test_nothing_is_cut_behind_what_is_wrong() -> None:
+    """However much of it was taken in while we sent."""
+    with connected(OnlyWhatIsRight(limit=8)) as (client, other):
+        other.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
+        other.socket.sendall(b"good\n" + b"x" * 20 + b"\n" + b"later\n" * 65536)
+        with pytest.raises(TimedOut):
+            client.send(b"x" * 64 * UNREAD_BYTES, timeout=SOON_S)
+        assert client.receive() == b"good"
+        for _ in range(3):
+            with pytest.raises(MessageTooLarge):
+                client.receive()
 
 
-def test_a_server_that_does_not_read() -> None:
-    with (
-        connected() as (client, _other),
-        pytest.raises(TimedOut, match=r"[\d,]+ bytes could not be sent to .*: it does not read"),
-    ):
-        client.send(b"x" * 64 * UNREAD_BYTES, timeout=SOON_S)
+def test_a_reply_that_does_not_follow_the_framing() -> None:
+    with connected("netstring") as (client, other):
+        other.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n")
+        with pytest.raises(BadFrame, match=r"does not follow the framing netstring: .*; which one does it"):
+            client.receive()
 
 
-def test_a_call_is_one_time_out() -> None:
-    with connected() as (client, _other), pytest.raises(TimedOut):
-        client.call(b"hello", timeout="50ms")
+class OfTheUser:
+    """A framing that has faults."""
+
+    def cut(self, rest: bytes | None, data: bytes) -> tuple[list[bytes], bytes | None]:
+        raise ZeroDivisionError
+
+    def join(self, replies: list[bytes]) -> str:
+        return f"{len(replies)} replies"
 
 
-@pytest.mark.parametrize("closed", ["send", "receive", "end"])
-def test_a_closed_client(closed: str) -> None:
-    with connected() as (client, other):
-        client.close()
-        client.close()
-        with pytest.raises(UsageError, match="is closed; make another one"):
-            getattr(client, closed)()
-        assert other.socket.recv(1) == b""
-        assert "closed" in repr(client)
+def test_a_framing_that_has_faults() -> None:
+    with connected(OfTheUser()) as (client, other):  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"join of the framing .*OfTheUser returned str, not bytes"):
+            client.send(b"x")
+        other.socket.sendall(b"x")
+        with pytest.raises(ZeroDivisionError):
+            client.receive()
+        for _ in range(2):
+            with pytest.raises(UsageError, match=r"cut of the framing .*OfTheUser raised ZeroDivisionError: where the"):
+                client.receive()
 
 
 def test_what_is_no_message() -> None:
-    with connected("fixed:3") as (client, _other):
+    with connected("fixed:3") as (client, other):
         with pytest.raises(UsageError, match="message 2 is of type str, where bytes are wanted; encode it"):
             client.send(b"abc", "def")  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="message 2 cannot be sent"):
             client.send(b"abc", b"four")
-        with pytest.raises(UsageError, match="of type int"):
+        with pytest.raises(UsageError, match=r"of type int, where bytes are wanted$"):
             client.send(3)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"of type list, where bytes are wanted; .* send\(\*messages\)"):
+            client.send([b"abc"])  # type: ignore[arg-type]
+        client.send(bytearray(b"abc"), memoryview(b"def"))  # type: ignore[arg-type]
+        assert other.receive(6) == b"abcdef"
+    with connected("raw") as (client, _other):
+        client.send(b"")
+        client.send()
+        with pytest.raises(UsageError, match="an empty message is nothing at all in the framing raw"):
+            client.call(b"")
+
+
+@pytest.mark.parametrize(
+    ("framing", "message"),
+    [("fixed:3", b""), ("length:1", bytes(256)), (r"delimiter:\n", b"a\nb"), ("fixed:2", b"abc")],
+)
+def test_what_cannot_be_sent_is_said_in_a_clients_words(framing: str, message: bytes) -> None:
+    with connected(framing) as (client, _other):
+        with pytest.raises(UsageError, match="message 1 cannot be sent: it is a message of") as caught:
+            client.send(message)
+        assert not {"handler", "reply", "replies", "returned"} & set(str(caught.value).replace(",", " ").split())
 
 
 def test_wrong_arguments() -> None:
@@ -295,13 +211,27 @@ def test_wrong_arguments() -> None:
         ({"max_message": "0"}, "max_message='0' must be a size"),
         ({"framing": "lines"}, "line"),
         ({"address": "nowhere"}, "the address 'nowhere' must be"),
+        ({"address": ":0"}, ":0 means any free port"),
+        ({"address": ("127.0.0.1", 1)}, "address=.* must be a text such as '127.0.0.1:8888'"),
+        ({"address": "fd://3"}, "a socket that a server inherits"),
     ):
-        with pytest.raises(SettingError, match=said):
+        with pytest.raises(UsageError, match=said):
             Client(**keywords)
+    with connected() as (client, _other), pytest.raises(SettingError, match="timeout=-1 must be a time from 0s to 1d"):
+        client.receive(timeout=-1)
 
 
-def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = Address("tcp", *listener.getsockname())
-    with pytest.raises(Refused, match="nobody listens on"):
-        Client(address)
+def test_a_socket_file(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        with Client(f"unix:{tmp_path}/s", framing="line", timeout=DEADLINE_S) as client:
+            assert client.peer == f"unix:{tmp_path}/s"
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.sendall(b"hello\nwor")
+                assert client.receive() == b"hello"
+            with pytest.raises(Truncated):
+                client.receive()
+            with pytest.raises(ConnectionClosed):
+                client.send(b"x")

@@ -28,7 +28,26 @@ def test_names_are_those_of_their_modules() -> None:
     assert paceline.UsageError is paceline.errors.UsageError
     assert paceline.Connection is importlib.import_module("paceline.worker.connection").Connection
     assert paceline.message is importlib.import_module("paceline.handlers").message
+    assert paceline.Client is importlib.import_module("paceline.client").Client
     assert paceline.Lines is importlib.import_module("paceline.wire").Lines
+
+
+def test_a_client_needs_no_server_to_be_imported() -> None:
+    code = (
+        "import sys, paceline; paceline.Client;"
+        "servers = ('paceline.worker', 'paceline.supervisor', 'click');"
+        "heavy = {name for name in sys.modules if name.startswith(servers)};"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_text_of_the_package_names_what_it_exports() -> None:
+    listed = paceline.__doc__ or ""
+    errors = {name for name in paceline.__all__ if isinstance(getattr(paceline, name), type(Exception))}
+    errors = {name for name in errors if issubclass(getattr(paceline, name), Exception)}
+    assert {name for name in paceline.__all__ if name not in listed} - errors == {"__version__"}
 
 
 def test_all_errors_are_public() -> None:
