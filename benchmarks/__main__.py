@@ -160,7 +160,7 @@ def main(words: Sequence[str]) -> int:
     options = read_command_line(words)
     trials = [step.trial for step in plan(options.rows, 1, options.only)]
     if missing := missing_packages(trials, options.report is not None):
-        say(f"not installed: {', '.join(missing)}: what needs them will fail; pip install -e '.[bench]'")
+        say(f"not installed: {', '.join(missing)}: what needs them will fail; pip install -e '.[benchmarks]'")
     os.chdir(ROOT)  # the servers import `benchmarks` from here
     interrupts.take(signal.SIGINT, signal.SIGTERM)
     allow_many_files()

@@ -165,7 +165,7 @@ def svg(picture: Picture) -> str:
         import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
     except ImportError as error:
-        raise NoMatplotlib(f"pictures need matplotlib: pip install -e '.[bench]' ({error})") from error
+        raise NoMatplotlib(f"pictures need matplotlib: pip install -e '.[benchmarks]' ({error})") from error
     drawn = io.StringIO()
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever the user's matplotlibrc says

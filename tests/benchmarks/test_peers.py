@@ -19,7 +19,7 @@ WAIT_S = 10.0
 def peer(*words: str, needs: str = "") -> object:
     """A parameter of a test: the peer's words."""
     missing = bool(needs) and find_spec(needs) is None
-    mark = pytest.mark.skipif(missing, reason=f"needs {needs}: pip install -e '.[bench]'")
+    mark = pytest.mark.skipif(missing, reason=f"needs {needs}: pip install -e '.[benchmarks]'")
     return pytest.param(words, id=" ".join(words), marks=mark)
 
 

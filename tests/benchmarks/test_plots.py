@@ -41,7 +41,7 @@ RESULTS = Results(ROW, RECORDS)
 
 
 def drawn(results: Results = RESULTS) -> str:
-    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[bench]'")
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[benchmarks]'")
     picture = picture_of(results, "P, 2 cores.")
     assert picture is not None
     return svg(picture)
@@ -146,7 +146,7 @@ def test_zeros_can_be_drawn() -> None:
 
 
 def test_pictures_of_kept_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[bench]'")
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[benchmarks]'")
     kept = tmp_path / "kept.jsonl"
     kept.write_text("\n".join([line_of(RUN), *map(line_of, RECORDS)]))
     assert main([str(kept), "--to", str(tmp_path / "pictures")]) == 0

@@ -183,7 +183,7 @@ def test_a_picture_is_embedded_with_words_for_who_cannot_see_it() -> None:
 
 
 def test_a_written_report_has_its_pictures_beside_it_and_does_not_change_without_results(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[bench]'")
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install -e '.[benchmarks]'")
     kept, to = tmp_path / "kept.jsonl", tmp_path / "figures.md"
     kept.write_text(f"{line_of(RUN)}\n{line_of(record('paceline', 0, messages_per_s=700.0))}\n")
     assert main([str(kept), "--to", str(to)]) == 0

@@ -1,6 +1,7 @@
 """cli/program.py: how every way to end becomes an exit code and one paragraph on standard error."""
 
 import platform
+import re
 import typing
 from collections.abc import Callable
 
@@ -20,7 +21,8 @@ if typing.TYPE_CHECKING:
 def test_alone_it_shows_its_help(run: "Run") -> None:
     ended = run()
     assert (ended.code, ended.err) == (0, "")
-    assert "serve  Serve a handler over TCP." in ended.out
+    for command, about in (("serve", "Serve a handler over TCP."), ("connect", ""), ("bench", "")):
+        assert re.search(rf"^  {command} +{re.escape(about)}", ended.out, re.MULTILINE)
     assert run("--help") == run("-h") == ended
 
 
@@ -58,7 +60,7 @@ SERVE_SHOWS = "`paceline serve --help` shows what there is"
         (["-x"], f"there is no option -x; {SHOWS}"),
         (["srve"], f"there is no command 'srve'; did you mean paceline serve? {SHOWS}"),
         (["app:f"], f"there is no command 'app:f'; to serve it, write paceline serve app:f; {SHOWS}"),
-        (["zzzz"], f"there is no command 'zzzz'; there is serve; {SHOWS}"),
+        (["zzzz"], f"there is no command 'zzzz'; there is bench, connect, serve; {SHOWS}"),
     ],
 )
 def test_wrong_usage_is_told_in_one_paragraph_with_the_nearest_right_thing(
@@ -78,7 +80,7 @@ def test_the_exit_code_is_the_supervisors(code: int, run: "Run", supervisor: "Su
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(HostError("port taken"), 3), (TargetError("no module app"), 3), (PeerError("odd"), 1)]
+    ("error", "code"), [(HostError("port taken"), 3), (TargetError("no module app"), 3), (PeerError("odd"), 5)]
 )
 def test_an_error_on_purpose_is_its_text_and_its_code(
     error: Exception, code: int, run: "Run", supervisor: "Supervisor"

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import click
 
 from paceline import __version__
+from paceline.cli.bench import bench
+from paceline.cli.connect import connect
 from paceline.cli.serve import closing_options, serve
 from paceline.cli.streams import NobodyReadsError, complain, show
 from paceline.errors import PacelineError
@@ -57,7 +59,7 @@ program = Program(
     epilog=f"{NAME} COMMAND --help tells the rest.",
     add_help_option=False,
     params=closing_options(),
-    commands=[serve],
+    commands=[serve, connect, bench],
     context_settings={"max_content_width": 100},
 )
 

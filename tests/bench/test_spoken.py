@@ -1,0 +1,33 @@
+"""bench/spoken.py: a framing in the box, or one's own."""
+
+from pathlib import Path
+
+import pytest
+
+from paceline.bench.spoken import framing_of, is_ours
+from paceline.errors import SettingError, TargetError
+from paceline.wire import Lines
+
+
+@pytest.mark.parametrize("text", ["raw", "line", "length:4", "delimiter:a:b", "fixed:3", "netstring", "lin"])
+def test_in_the_box(text: str) -> None:
+    assert is_ours(text)
+
+
+def test_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    (tmp_path / "spoken_here.py").write_text("from paceline.wire import Lines\nmine = Lines(limit=7)\nnone = 3\n")
+    assert not is_ours("spoken_here.py:mine")
+    framing = framing_of("spoken_here.py:mine", 100)
+    assert isinstance(framing, Lines)
+    assert framing.limit == 7
+    with pytest.raises(SettingError, match="no method cut"):
+        framing_of("spoken_here.py:none", 100)
+    with pytest.raises(TargetError):
+        framing_of("spoken_here.py:nobody", 100)
+
+
+def test_no_such_word() -> None:
+    with pytest.raises(SettingError, match="did you mean line"):
+        framing_of("lin", 100)
