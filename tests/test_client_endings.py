@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from clientbed import SOON_S, beside, connected, flooding
+from clientbed import DEADLINE_S, SOON_S, beside, connected, flooding
 from paceline.addresses import Address
 from paceline.client import UNREAD_BYTES, Client
+from paceline.clock import now
 from paceline.errors import (
     ConnectionClosed,
     ConnectionReset,
@@ -19,6 +20,7 @@ from paceline.errors import (
     Truncated,
     UsageError,
 )
+from paceline.host.streams import unread_bytes
 from workerbed import reset
 
 
@@ -66,6 +68,18 @@ def test_no_time_at_all_is_a_look() -> None:
             client.receive(timeout=0)
         other.socket.sendall(b"there\n")
         assert client.receive(timeout=None) == b"there"
+
+
+def test_a_look_takes_all_that_has_arrived() -> None:
+    """Also more than is received at once."""
+    line = b"x" * 200_000 + b"\n"
+    with connected() as (client, other):
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        other.socket.sendall(line)
+        deadline = now() + DEADLINE_S
+        while unread_bytes(client.socket.fileno()) < len(line):  # on its way: what the kernel holds is looked at
+            assert now() < deadline
+        assert client.receive(timeout=0) == line[:-1]
 
 
 def test_the_server_ends_after_its_replies() -> None:

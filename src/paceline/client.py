@@ -47,6 +47,7 @@ from paceline.errors import (
     UsageError,
 )
 from paceline.host.dialing import dial, reached
+from paceline.host.streams import unread_bytes
 from paceline.settings.values import Seconds, Size, WrongValueError
 from paceline.wire import BadReply, Broken, Framing, as_framing, describe
 
@@ -315,7 +316,7 @@ class Client:
     # Receiving
 
     def _receive(self, deadline: _Deadline) -> bytes:
-        is_late = False
+        in_time: int | None = None  # when the time is up: how many bytes had arrived by then, and are still to be taken
         while not self._replies:
             if self._wrong is not None:
                 raise _again(self._wrong)
@@ -323,12 +324,16 @@ class Client:
                 self._cut()
             elif self._ended is not None:
                 raise self._how_it_ended(self._ended)
-            elif is_late:
+            elif in_time is not None and in_time <= 0:
                 part = " (a part of it has arrived, and is kept)" if self._rest is not None else ""
                 raise TimedOut(f"no reply from {self.peer}{deadline}{part}")
             else:
-                is_late = deadline.is_over()  # asked before the last look: it finds what came in time
-                if not self._take_in() and not is_late:
+                if in_time is None and deadline.is_over():
+                    in_time = max(unread_bytes(self.socket.fileno()), 1)  # at the end of the connection there are none
+                took = self._take_in()
+                if in_time is not None:
+                    in_time -= len(self._arrived) or 1
+                elif not took:
                     self._wait(deadline, select.POLLIN)
         self._is_owed = False
         return self._replies.popleft()

@@ -1,6 +1,7 @@
 """worker/process.py: handlers that make processes.  A child keeps nothing of the worker's, and never serves."""
 
 import os
+import signal
 import socket
 from contextlib import suppress
 
@@ -223,10 +224,11 @@ def test_multiprocessing_by_fork_works_in_a_handler() -> None:
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-def test_a_forked_process_can_be_terminated(when: str) -> None:
-    """Our own handler of SIGTERM, which does nothing but tell the worker to drain, is not for it."""
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_a_forked_process_can_be_terminated(name: str, when: str) -> None:
+    """Our own handlers, which do nothing but tell the worker to drain, or nothing at all, are not for it."""
     source = f"""
-    import multiprocessing
+    import multiprocessing, os, signal
     context = multiprocessing.get_context("fork")
     def run(said):
         said.set()
@@ -236,14 +238,14 @@ def test_a_forked_process_can_be_terminated(when: str) -> None:
         process = context.Process(target=run, args=(said,))
         process.start()
         if {when!r} == "later": said.wait()
-        process.terminate()
+        os.kill(process.pid, signal.{name})
         process.join(20)
         return b"%d" % process.exitcode
     """
     with worker_process(source, gates=("gate",)) as worker:
         worker.wait_said("ready")
         for _ in range(5):
-            assert worker.ask(b"x") == b"-15"
+            assert worker.ask(b"x") == b"%d" % -signal.Signals[name]
         assert worker.said() == ["ready"], "nor did the worker take it for itself"
         worker.drain(10)
         assert worker.wait_ended()["code"] == 0

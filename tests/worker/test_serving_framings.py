@@ -130,8 +130,19 @@ class Failing(ByteByByte):
         return b"".join(replies)
 
 
+class Unreadable(Sequence[bytes]):
+    """Looks like one message until somebody looks at it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, at: Any) -> Any:
+        raise ValueError(at)
+
+
 WRONG_CUTS: list[object] = [
     ValueError("no"), SystemExit(1), KeyboardInterrupt(), None, 5, (), (None, None), (5, None), ([b"a"],),
+    (Unreadable(), None),
 ]  # fmt: skip
 WRONG_JOINS: list[object] = [ValueError("no"), SystemExit(1), KeyboardInterrupt(), None, 5, "text", [b"a"]]
 

@@ -120,6 +120,8 @@ class Loop:
                     kept = connection.rest
                     try:
                         messages, rest = cut(kept, received)
+                        if type(messages) is not list:
+                            messages = list(messages)  # of the user's: what raises in there raises here
                         many = len(messages)
                     except BaseException as error:  # noqa: BLE001 - a framing of the user's
                         serving.on_cut_error(connection, error, me)

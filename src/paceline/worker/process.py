@@ -216,7 +216,7 @@ class _Forks:
         plan.control.close()
         # The dead man's timer is a thread, which a fork does not copy; cancelling would wait for it for ever.
         signals.install_wakeup_fd(-1)
-        signals.reset(signal.SIGTERM)  # a process of multiprocessing is ended by it
+        signals.reset(signal.SIGTERM, *_UNHEARD)  # a process of multiprocessing is ended by them, as any other
 
 
 def _leave(plan: Plan, worker: Worker, watcher: Watcher, cut: int) -> int:
