@@ -43,8 +43,8 @@ def dial(address: Address, timeout_s: float | None) -> socket.socket:
     except TimeoutError as error:
         waited = "" if timeout_s is None else f" within {timeout_s:g} s"
         raise TimedOut(
-            f"{reached(address)} did not answer{waited}: the machine is off, a firewall drops what we send, or more "
-            f"connections wait there than its queue holds"
+            f"{reached(address)} did not answer{waited}; look whether the machine is up, whether a firewall is "
+            f"between, and whether more connections wait there than the server takes"
         ) from error
     except OSError as error:
         raise _explained(address, error) from error
