@@ -66,6 +66,19 @@ def test_without_a_figure_there_is_no_ratio() -> None:
     assert "–" in text_of(found)
 
 
+def test_what_a_file_says_does_nothing_to_the_terminal() -> None:
+    results = [json.loads(json.dumps(made(machine={"processor": name}).to_json())) for name in ("P", "Q\x9b2J")]
+    results[0].update(warnings=["\x1b]0;pwn\x07"], errors={"\x1b[2J": 1})
+    text = text_of(compare(results[0], results[1], ("a\udc80.json", "b.json")))
+    assert text.replace("\n", "").isprintable()
+    assert r"\x1b]0;pwn\x07" in text
+
+
+def test_two_percent_apart_is_the_same() -> None:
+    assert row(compared({}, {"seconds": 10.19}), "throughput")["verdict"] == "the same"
+    assert row(compared({}, {"seconds": 10.25}), "throughput")["verdict"] == "worse"
+
+
 def test_the_table() -> None:
     text = text_of(compared({}, {"seconds": 5.0}))
     line = next(line for line in text.splitlines() if "throughput" in line)

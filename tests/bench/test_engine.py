@@ -119,6 +119,15 @@ def test_the_fast_way_and_the_general_way_count_the_same(
         assert sum(ran) > 1000  # nearly all went the fast way
 
 
+def test_a_backlog_is_sent_after_the_end_or_dropped() -> None:
+    for drops, unanswered in ((True, 3), (False, 500)):
+        with serving(lambda _peer, _piece: None) as place, engine(place, timeout_s=0.1) as made:
+            made.connect()
+            begin = now_ns()
+            made.run(begin + SECOND // 20, None, Schedule(500, begin - SECOND, begin), drops_backlog=drops)
+        assert made.tally.errors.total() == unanswered  # with three connections, no more than three were sent at once
+
+
 def test_phases_begin_with_nothing_under_way_and_counts_of_their_own() -> None:
     with serving(echo) as place, engine(place, check=True) as made:
         made.connect()

@@ -7,7 +7,15 @@ from paceline.bench.troubles import Kind
 
 
 def look(patience: Patience, at: float, **seen: Any) -> Kind | None:
-    facts = {"answered": 0, "timeouts": 0, "is_any_up": False, "failing": None, **seen}
+    facts = {
+        "answered": 0,
+        "dropped": 0,
+        "is_any_up": False,
+        "failing": None,
+        "losing": Kind.TIMEOUT,
+        "is_waiting": False,
+        **seen,
+    }
     return patience.look(int(at * SECOND), **facts)
 
 
@@ -39,14 +47,32 @@ def test_none_up_without_a_failure_is_no_reason() -> None:
 
 def test_time_outs_alone_end_it_after_two_and_a_bit() -> None:
     patience = Patience(10 * SECOND, 0)
-    assert look(patience, 10.1, timeouts=4, is_any_up=True) is None
-    assert look(patience, 21.9, timeouts=8, is_any_up=True) is None
-    assert look(patience, 22.1, timeouts=8, is_any_up=True) is Kind.TIMEOUT
+    assert look(patience, 10.1, dropped=4, is_any_up=True) is None
+    assert look(patience, 21.9, dropped=8, is_any_up=True) is None
+    assert look(patience, 22.1, dropped=8, is_any_up=True) is Kind.TIMEOUT
 
 
 def test_a_reply_between_them_is_hope() -> None:
     patience = Patience(10 * SECOND, 0)
-    look(patience, 15.0, timeouts=4, answered=1, is_any_up=True)
-    assert look(patience, 36.0, timeouts=5, answered=1, is_any_up=True) is None
-    assert look(patience, 60.0, timeouts=5, answered=2, is_any_up=True) is None
-    assert look(patience, 99.0, timeouts=5, answered=2, is_any_up=True) is None  # none since then
+    look(patience, 15.0, dropped=4, answered=1, is_any_up=True)
+    assert look(patience, 36.0, dropped=5, answered=1, is_any_up=True) is None
+    assert look(patience, 60.0, dropped=5, answered=2, is_any_up=True) is None
+    assert look(patience, 99.0, dropped=5, answered=2, is_any_up=True) is None  # none since then
+
+
+def test_a_server_that_closes_every_connection_at_once_is_given_up_too() -> None:
+    patience = Patience(10 * SECOND, 0)
+    patience.connected(22 * SECOND)
+    assert look(patience, 22.1, dropped=99, is_any_up=True, losing=Kind.CLOSED) is Kind.CLOSED
+
+
+def test_when_nothing_ends_at_all_it_is_over_too() -> None:
+    patience = Patience(10 * SECOND, 0)
+    assert look(patience, 21.0, is_any_up=True, is_waiting=True) is None
+    assert look(patience, 22.1, is_any_up=True, is_waiting=True) is Kind.UNANSWERED
+
+
+def test_where_nothing_is_due_nothing_need_end() -> None:
+    patience = Patience(10 * SECOND, 0)
+    assert look(patience, 50.0, is_any_up=True) is None
+    assert look(patience, 71.0, is_any_up=True, is_waiting=True) is None

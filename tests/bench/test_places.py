@@ -4,9 +4,10 @@ import socket
 
 import pytest
 
-from paceline.addresses import parse_address
+from paceline.addresses import Address, parse_address
 from paceline.bench.places import place_of
 from paceline.errors import ConnectFailed, UsageError
+from paceline.host.dialing import dial
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,18 @@ def test_places(text: str, family: int, place: object) -> None:
 
 
 def test_a_name_that_nobody_knows() -> None:
-    with pytest.raises(ConnectFailed, match=r"no-such-host\.invalid:80: .* check its spelling"):
+    with pytest.raises(ConnectFailed, match=r"cannot connect to no-such-host\.invalid:80: the host 'no-such-host"):
         place_of(parse_address("no-such-host.invalid:80"))
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".invalid", "a\0b"])
+def test_what_cannot_be_a_name_is_told_as_by_every_client(host: str) -> None:
+    address = Address("tcp", host=host, port=80)
+    with pytest.raises(ConnectFailed, match="is not known; is it spelled right") as ours:
+        place_of(address)
+    with pytest.raises(ConnectFailed) as theirs:
+        dial(address, 1.0)
+    assert str(ours.value) == str(theirs.value)
 
 
 @pytest.mark.parametrize("text", ["fd://3", "127.0.0.1:0"])

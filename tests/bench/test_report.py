@@ -15,7 +15,7 @@ def test_the_whole() -> None:
         "625.0 KiB/s",
         "from when each was sent, within 1 %",
         "p99.99 ",
-        "10.13 ms",
+        "10.10 ms",
         "errors        none",
         "1 process, busy for 0.50 of a core",
     ):
@@ -59,6 +59,14 @@ def test_an_interrupted_one_says_so() -> None:
 
 def test_slow_rates_keep_their_digits() -> None:
     assert "throughput    0.25 a second" in text_of(made(seconds=400_000.0))
+
+
+def test_what_came_later_is_said_apart_and_one_is_one() -> None:
+    plan = {"connections": 1}
+    text = text_of(made(plan=plan, tally={"in_time": 99_000}))
+    assert "99,000 answered of 100,000 sent in 10.00 s, 1,000 later" in text
+    assert " · 1 connection · " in text
+    assert progress_text(1.0, 1, 1.0, 0) == "1 s · 1 reply · 1 a second · 0 errors"
 
 
 def test_progress() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.loads import APP, load, load_place
+from leftovers import children_of
 from paceline.bench.plan import ANY
 from paceline.bench.result import Result
 from paceline.bench.troubles import Kind
@@ -119,6 +120,13 @@ def test_a_slow_client_takes_its_time(echo: Server) -> None:
     assert result.seconds >= 0.4
 
 
+def test_what_comes_after_the_end_is_in_no_rate(echo: Server) -> None:
+    """4,096 bytes at 1,024 a second: the reply is there after the end, and only what was read before it counts."""
+    result = load(echo, connections=1, size=4096, slow_bytes_s=1024, count=None, duration_s=1.0, timeout_s=3.5)
+    assert result.tally.in_time == 0
+    assert 0 < result.to_json()["per_second"]["received_bytes"] <= 1024
+
+
 def test_an_open_loop_counts_from_when_a_message_was_due(tmp_path: Any) -> None:
     """A stall of 0.5 s at 1,000 a second delays the 500 due within it, by 250 ms on average; one connection or not."""
     with running("app.py:hundredth_stalls", "-w", "1", files={"app.py": APP}) as server:
@@ -154,7 +162,7 @@ def raise_if_nothing(result: Result) -> None:
     ("place", "error", "said"),
     [
         ("unix:/nowhere/x.sock", Refused, "nobody listened there"),
-        ("no-such-host.invalid:1", ConnectFailed, "cannot be looked up"),
+        ("no-such-host.invalid:1", ConnectFailed, "the host .no-such-host.invalid. "),
         ("fd://3", UsageError, "inherited"),
         ("127.0.0.1:0", UsageError, "nobody listens on port 0"),
     ],
@@ -226,11 +234,10 @@ def test_a_server_that_goes_away_ends_the_run(changed: dict[str, Any]) -> None:
 
 
 def test_a_load_process_that_is_killed_is_named(echo: Server) -> None:
-    from leftovers import children_of
+    before = set(children_of(os.getpid()))
 
     def kill(*_: object) -> None:
-        pids = [pid for pid in children_of(os.getpid()) if pid != echo.pid]
-        os.kill(max(pids), signal.SIGKILL)
+        os.kill(next(pid for pid in children_of(os.getpid()) if pid not in before), signal.SIGKILL)
 
     with pytest.raises(
         HostError, match=r"load process \d of 2 \(pid \d+\) was killed by SIGKILL before it had a result"

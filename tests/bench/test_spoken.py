@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paceline.bench.spoken import framing_of, is_ours
-from paceline.errors import SettingError, TargetError
+from paceline.errors import SettingError, TargetError, UsageError
 from paceline.wire import Lines
 
 
@@ -26,6 +26,31 @@ def test_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         framing_of("spoken_here.py:none", 100)
     with pytest.raises(TargetError):
         framing_of("spoken_here.py:nobody", 100)
+
+
+BROKEN = """
+class Mine:
+    def cut(self, rest, data):
+        return 1 / 0
+    def join(self, replies):
+        return "text"
+
+mine = Mine()
+"""
+
+
+def test_ones_own_that_raises_is_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    (tmp_path / "broken_here.py").write_text(BROKEN)
+    (tmp_path / "broken_there.py").write_text("1 / 0\n")
+    framing = framing_of("broken_here.py:mine", 100)
+    with pytest.raises(UsageError, match=r"framing broken_here\.py:mine is at fault: its cut raised ZeroDivisionError"):
+        framing.cut(None, b"x")
+    with pytest.raises(UsageError, match="its join raised TypeError"):
+        framing.join([b"x"])
+    with pytest.raises(UsageError, match="its import raised ZeroDivisionError"):
+        framing_of("broken_there.py:mine", 100)
 
 
 def test_no_such_word() -> None:

@@ -25,11 +25,12 @@ def test_an_ordinary_run_has_none() -> None:
     [
         ({"efforts": (Effort(10, 9.6, 0),)}, ["was at its limit", "its process was busy for 96%", "--processes 2"]),
         ({"efforts": (Effort(10, 5, 0), Effort(10, 9.5, 0))}, ["one of its processes was busy for 95%", "on another"]),
-        ({"efforts": (Effort(10, 5, 0.6),)}, ["had no core, for 6% of the time", "taskset"]),
+        ({"efforts": (Effort(10, 5, 0.6),)}, ["had no core, for 6% of the time", "perhaps the server", "taskset"]),
+        ({"efforts": (Effort(10, 9.1, 0.45),)}, ["busy for 91% of a core, and ready to be so for another 4%"]),
         ({"plan": {"rate": 11_000.0}}, ["10,000 messages a second were answered, 11,000 were due"]),
         ({"plan": {"rate": 10_000.0}, "tally": {"waited": 500}}, ["500 messages (0.5%) waited", "-c"]),
         ({"plan": {"rate": 10_000.0}, "tally": {"late_sum_ns": 10**11 * 2}}, ["sent 2,000 µs late on average"]),
-        ({"errors": {Kind.UNANSWERED: 1000}}, ["1,000 of 101,000 messages (0.99%) have no reply", "over p99.01"]),
+        ({"errors": {Kind.UNANSWERED: 1000}}, ["1,000 of 101,000 messages (0.99%) got no reply", "over p99.01"]),
         ({"latencies": Latencies({300: 900})}, ["900 replies are too few"]),
         ({"gone": Kind.REFUSED}, ["given up after 10.0 s: nobody listened there"]),
     ],
@@ -41,7 +42,15 @@ def test_a_warning(changed: dict[str, Any], said: list[str]) -> None:
 
 
 def test_just_below_the_limits_there_is_none() -> None:
-    assert made(efforts=(Effort(10, 9.49, 0.49),)).warnings == []
+    assert made(efforts=(Effort(10, 9.0, 0.49),)).warnings == []
+
+
+def test_a_moment_is_too_short_to_judge_what_was_spent() -> None:
+    assert made(efforts=(Effort(0.19, 0.19, 0.1),)).warnings == []
+
+
+def test_one_of_a_thing_is_said_so() -> None:
+    assert "1 reply is too few" in made(latencies=Latencies({300: 1})).warnings[0]
 
 
 @pytest.mark.parametrize("kind", MEANINGS)

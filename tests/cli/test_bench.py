@@ -12,12 +12,12 @@ import pytest
 
 from paceline.bench.plan import ANY, Plan
 from paceline.cli.program import program
-from testbed import COMMAND, Server, run_to_end, running
+from testbed import COMMAND, Ended, Server, run_to_end, running
 
 if typing.TYPE_CHECKING:
-    from cli.conftest import Ended
+    from cli.conftest import Ended as Shown
 
-    Run = Callable[..., Ended]
+    Run = Callable[..., Shown]
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,53 @@ def test_json_and_two_of_them_compared(echo: Server, run: "Run", folder: Path) -
     assert json.loads(ended.out)["files"] == ["a.json", "b.json"]
 
 
+def test_a_damaged_file_is_refused_by_name(run: "Run", folder: Path) -> None:
+    (folder / "a").write_text('{"format": "paceline bench", "version": 1, "warnings": ["\\u001b]0;pwn\\u0007"]}')
+    ended = run("bench", "--compare", "a", "a")
+    assert ended.code == 2
+    assert "a is damaged (settings is missing)" in ended.err
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
+def test_with_standard_output_closed_nothing_is_loaded(closed: str) -> None:
+    ended = run_with_closed(closed, "unix:nowhere.sock")
+    assert ended.code == 3
+    if "2>" not in closed:
+        assert "standard output is closed" in ended.log
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 2>&-"])
+def test_with_other_standard_descriptors_closed_it_works(echo: Server, closed: str) -> None:
+    ended = run_with_closed(closed, echo.places[0])
+    assert ended.code == 0, ended.log
+    assert "50 answered of 50 sent" in ended.output
+
+
+def run_with_closed(closed: str, place: str) -> Ended:
+    words = ["bench", place, "-n", "50", "-c", "2", "--processes", "2"]
+    return run_to_end(*words, command=["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND])
+
+
+@pytest.mark.parametrize("method", ["cut", "join"])
+def test_a_framing_of_ones_own_that_raises_is_at_fault(
+    method: str, echo: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine.py").write_text(f"""
+from paceline.wire import Lines
+
+class Mine(Lines):
+    def {method}(self, *given):
+        return 1 / 0
+
+mine = Mine(limit=99)
+""")
+    ended = run_to_end("bench", echo.places[0], "--framing", f"{folder}/mine.py:mine", "-n", "10", "-c", "2", "-m", "a")
+    assert ended.code == 2
+    assert f"mine.py:mine is at fault: its {method} raised ZeroDivisionError: division by zero" in ended.log
+    assert "bug in" not in ended.log
+    assert "dmesg" not in ended.log
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -187,13 +234,14 @@ def test_nobody_there_ends_with_3(run: "Run") -> None:
     assert ended.out == ""
 
 
-def test_ctrl_c_shows_what_was_measured_so_far(echo: Server) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_shows_what_was_measured_so_far(echo: Server, number: signal.Signals) -> None:
     words = [*COMMAND, "bench", echo.places[0], "-d", "100", "--json", "-c", "2"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
         assert process.stderr is not None
         assert b"replies" in process.stderr.readline()
-        os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to all of the group
+        os.killpg(process.pid, number)  # as the terminal does it: to all of the group
         output, log = process.communicate(timeout=20)
     finally:
         process.kill()

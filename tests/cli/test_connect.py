@@ -60,7 +60,7 @@ def test_it_stands_among_the_commands(run: "Run") -> None:
         (["--no-newline", "--framing", "line"], "--no-newline is for --framing raw; line ends messages by"),
         (["--crlf"], "--crlf and --no-newline are about typed lines; a pipe is sent as it is"),
         (["--hexx"], "there is no option --hexx; did you mean --hex? `paceline connect --help` shows what there is"),
-        (["a:1", "b:2"], "got unexpected extra argument (b:2); `paceline connect --help`"),
+        (["a:1", "b:2"], "connect talks to one address, and these are 2: a:1 b:2\n"),
     ],
 )
 def test_what_is_wrong_is_named(arguments: list[str], text: str, run: "Run", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_the_ending_goes_behind_messages(line: str) -> None:
         ("/hex maybe", "/hex maybe: write /hex on, /hex off"),
         ("/quit now", "/quit takes nothing behind it"),
         ("/file", "/file needs the path of a file"),
-        (r"\q", r"\\q is no escape"),
+        (r"\q", r"\q is no escape"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_nearest_right_thing(line: str, said: str) -> None:

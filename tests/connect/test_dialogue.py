@@ -86,7 +86,7 @@ def test_lines_that_were_pasted_are_messages_each() -> None:
 @pytest.mark.parametrize(
     ("framing", "line", "said"),
     [
-        ("line", r"\q", r"\\q is no escape"),
+        ("line", r"\q", r"\q is no escape"),
         ("line", "/hexx", "there is no command /hexx; did you mean /hex?"),
         ("fixed:4", "abc", "a message of fixed:4 has 4 bytes, and this one has 3"),
         ("raw", "/file gone", "/file gone: cannot be read (No such file or directory)"),

@@ -37,6 +37,14 @@ def test_an_end_is_in_good_order_unless_it_comes_inside_a_reply() -> None:
     assert "inside a reply; is" in str(endings.ended("here", [1]))
 
 
+def test_an_end_before_a_line_has_ended_leaves_it_unsent() -> None:
+    error = endings.closed_inside_a_line("here", 3)
+    assert str(error) == (
+        "here closed the connection before standard input ended; a line that has not ended is unsent (3 bytes so far)"
+    )
+    assert error.exit_code == 5
+
+
 def test_notes() -> None:
     assert endings.closed("here", 0) == "here closed the connection"
     assert endings.closed("here", 2) == "here closed the connection before it answered 2 messages"

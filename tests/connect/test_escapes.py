@@ -28,11 +28,13 @@ def test_typed(text: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (r"\q", r"\\q is no escape; there are \n"),
-        (r"\xZZ", r"\\x is no escape"),
-        (r"\x1", r"\\x is no escape"),
+        (r"\q", r"\q is no escape; there are \n"),
+        (r"\xZZ", r"\x is no escape"),
+        (r"\x1", r"\x is no escape"),
         ("end\\", "a backslash at the end is no escape"),
-        ("\\\x1b", r"\\\x1b is no escape"),
+        ("\\\x1b", r"a backslash before \x1b is no escape"),
+        ("\\\udcff", r"a backslash before \xff is no escape"),
+        (r"\é", r"\é is no escape"),
     ],
 )
 def test_a_wrong_escape_is_named(text: str, named: str) -> None:

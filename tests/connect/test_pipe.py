@@ -21,7 +21,7 @@ Serve = Callable[[socket.socket], None]
 
 
 @contextmanager
-def server(serve: Serve) -> Iterator[str]:
+def server(serve: Serve, *, buffer_bytes: int | None = None) -> Iterator[str]:
     """A server of the test's own for one connection, which it closes; the address.  What it raises is raised here."""
     raised: list[BaseException] = []
 
@@ -36,6 +36,8 @@ def server(serve: Serve) -> Iterator[str]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_S)
+        if buffer_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         thread = threading.Thread(target=run)
         thread.start()
         try:
@@ -170,6 +172,24 @@ def test_a_server_that_ends_first_ends_us_too_and_it_is_said() -> None:
         )
 
 
+def test_a_line_that_has_not_ended_when_the_server_ends_is_told_to_be_unsent() -> None:
+    def serve(connection: socket.socket) -> None:
+        assert connection.recv(100) == b"3:one,"
+        connection.sendall(b"3:bye,")
+
+    with server(serve) as place, piping(place, "--framing", "netstring") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"one\ntwo")
+        assert process.stdout.read() == b"bye\n"
+        assert process.wait(DEADLINE_S) == 5
+        assert process.stderr.read().decode() == (
+            f"paceline: {place} closed the connection before standard input ended; "
+            "a line that has not ended is unsent (3 bytes so far)\n"
+        )
+
+
 def test_a_server_that_only_ended_its_own_direction_gets_all() -> None:
     got: list[bytes] = []
 
@@ -260,6 +280,40 @@ def test_a_server_that_never_reads_is_bounded_too() -> None:
     with server(serve) as place:
         try:
             code, _, log = pipe(place, "--timeout", "200ms", sent=ALL_BYTES * 400)
+        finally:
+            left.set()
+    assert code == 5
+    assert f"{place} has read nothing for 0.2 s, " in log
+
+
+def test_a_server_that_reads_slowly_is_alive_before_and_after_our_end() -> None:
+    """What it reads in a time-out is far less than the third of our send buffer that poll(2) waits for."""
+    sizes: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        never = threading.Event()
+        while piece := connection.recv(32768):
+            sizes.append(len(piece))
+            never.wait(0.02)
+        connection.sendall(b"done\n")
+
+    with server(serve, buffer_bytes=65536) as place:
+        assert pipe(place, "--timeout", "300ms", sent=bytes(4_000_000)) == (0, b"done\n", "")
+    assert sum(sizes) == 4_000_000
+
+
+def test_a_slow_server_that_stops_reading_is_given_up() -> None:
+    left = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        for _ in range(20):
+            connection.recv(32768)
+            left.wait(0.01)
+        left.wait(DEADLINE_S)
+
+    with server(serve, buffer_bytes=65536) as place:
+        try:
+            code, _, log = pipe(place, "--timeout", "200ms", sent=bytes(30_000_000))
         finally:
             left.set()
     assert code == 5

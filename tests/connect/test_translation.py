@@ -52,7 +52,7 @@ def test_by_line(text: str, is_typed: bool, ending: bytes, data: bytes, sent: by
     [
         ("fixed:2", False, b"ab\nabc\nab\n", b"ab", "line 2 of standard input: a message of fixed:2 has 2 bytes, and"),
         ("fixed:2", False, b"ab\nabc", b"ab", "line 2 of standard input: a message of fixed:2"),
-        ("line", True, b"a\n\\q\n", b"a\n", r"line 2 of standard input: \\q is no escape"),
+        ("line", True, b"a\n\\q\n", b"a\n", r"line 2 of standard input: \q is no escape"),
         (
             "netstring",
             False,

@@ -389,6 +389,33 @@ def test_the_name_of_a_peer_that_is_gone() -> None:
     os.close(writing)
 
 
+def test_what_the_kernel_still_holds_falls_when_the_peer_reads(pair: Pair) -> None:
+    fd, client = pair
+    assert streams.unsent_bytes(fd) == 0
+    streams.send(fd, b"taken")
+    assert client.recv(100) == b"taken"
+    eventually(lambda: streams.unsent_bytes(fd) == 0)
+    with pytest.raises(BlockingIOError):
+        send_for_ever(fd)
+    full = streams.unsent_bytes(fd)
+    assert full > 0
+    read = 0
+
+    def fell() -> bool:
+        nonlocal read
+        read += len(client.recv(65536))
+        return streams.unsent_bytes(fd) < full
+
+    eventually(fell)
+    assert read > 0
+    streams.end_output(fd)
+    receive_all(client)
+    client.close()
+    eventually(lambda: streams.unsent_bytes(fd) == 0)
+    streams.close(fd)
+    assert streams.unsent_bytes(fd) == 0
+
+
 def test_the_accept_queue_is_counted(kind: str, listening: socket.socket) -> None:
     assert streams.accept_queue(listening) == 0
     clients = [connected_client(kind, listening) for _ in range(3)]

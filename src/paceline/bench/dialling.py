@@ -83,9 +83,13 @@ class Dialler:
             self.fail(link, of_connecting(number))
             return
         try:
-            link.sock.getpeername()
+            peer = link.sock.getpeername()
         except OSError:
             return  # neither made nor failed: the event was for an earlier socket of this number
+        if self._family != socket.AF_UNIX and link.sock.getsockname() == peer:
+            # Nobody listens, and the port we were given is the one we asked for: connected to itself (RFC 9293, 3.5).
+            self.fail(link, Kind.REFUSED)
+            return
         self.pending -= 1
         link.state = State.UP
         self.watch(link, False)

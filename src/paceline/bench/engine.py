@@ -54,11 +54,13 @@ class Engine(Traffic):
                 return self.failing
         return None
 
-    def run(self, end_ns: int | None, count: int | None, schedule: Schedule | None) -> int:
+    def run(
+        self, end_ns: int | None, count: int | None, schedule: Schedule | None, *, drops_backlog: bool = False
+    ) -> int:
         """Send until the end, or so many messages, and wait for what is under way.  Gives when sending ended.
 
         `self.tally` has the counts then, `self.spent` the clocks of that moment.  Without a schedule the loop is
-        closed.
+        closed.  `drops_backlog`: what was due before the end and had no free connection is not sent after it.
         """
         self.begin(NO_LIMIT if count is None else count, schedule)
         for link in self.links:
@@ -78,6 +80,8 @@ class Engine(Traffic):
             self._tick(now_ns())
         self.spent = effort.read()
         ended_ns = self.spent.at_ns
+        if drops_backlog:
+            self.schedule = None
         self._drain(ended_ns, is_cut=end_ns is not None and ended_ns >= end_ns)
         self.finish()
         return ended_ns
@@ -95,19 +99,20 @@ class Engine(Traffic):
     def _drain(self, ended_ns: int, *, is_cut: bool) -> None:
         """Wait for what is under way; what was due is still sent, late as it is."""
         was_stopped, self.stop = self.stop, False
-        if is_cut or was_stopped:
-            self.tally.in_time = self.tally.answered
+        tally = self.tally
+        in_time = tally.answered, tally.sent_bytes, tally.received_bytes
         self.credit = 0
         self.is_sending = self.schedule is not None
         if was_stopped and self.schedule is not None:
             self.schedule.end_at(ended_ns)
-        limit_ns = ended_ns + (min(self.timeout_ns, STOPPED_NS) if was_stopped else self.timeout_ns)
+        limit_ns = ended_ns + (min(self.timeout_ns, STOPPED_NS) if was_stopped else self.timeout_ns + 2 * TICK_NS)
         while self.patience.verdict is None and not self.stop and not self.is_done() and (now := now_ns()) < limit_ns:
             self._careful(min(now + TICK_NS, limit_ns))
             self._tick(now_ns())
         self.stop = self.stop or was_stopped
         if not (is_cut or was_stopped):
-            self.tally.in_time = self.tally.answered
+            in_time = tally.answered, tally.sent_bytes, tally.received_bytes
+        tally.in_time, tally.sent_bytes, tally.received_bytes = in_time
 
     def _tick(self, now: int) -> None:
         """What is looked at ten times a second."""

@@ -32,14 +32,16 @@ _PARTS_BITS = 7
 class Rulers:
     """Records latencies, for one thread."""
 
-    __slots__ = ("coarse", "coarser", "fine")
+    __slots__ = ("_longest_ns", "coarse", "coarser", "fine")
 
     def __init__(self) -> None:
         self.fine, self.coarse, self.coarser = [0] * _MARKS, [0] * _MARKS, [0] * _MARKS
+        self._longest_ns = 0
 
     def record(self, ns: int, weight: int = 1) -> None:
         """Count a latency, `weight` times.  Below 0 it is counted as 0: a negative index would count at the far end."""
         at = ns >> FINE_SHIFT
+        self._longest_ns = max(self._longest_ns, ns)
         if at < _MARKS:
             self.fine[max(at, 0)] += weight
         elif at >> _STEP < _MARKS:
@@ -56,6 +58,9 @@ class Rulers:
             for at, count in enumerate(ruler):
                 if count:
                     found.count((at << shift) + half, count)
+        # What `record` has counted is known exactly, and all from the second ruler on is; the rest, by its mark.
+        if self._longest_ns >> FINE_SHIFT >= min(found.longest_ns >> FINE_SHIFT, _MARKS):
+            found.longest_ns = self._longest_ns
         return found
 
 
@@ -75,10 +80,12 @@ def bounds_of(bucket: int) -> tuple[int, int]:
 class Latencies:
     """How often which latency was measured."""
 
-    __slots__ = ("counts",)
+    __slots__ = ("counts", "longest_ns")
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self.counts: dict[int, int] = dict(counts or {})
+        self.longest_ns = 0
+        """The greatest that was counted, as it was; 0: not known, as buckets alone tell only where it is."""
 
     @classmethod
     def of(cls, many_ns: Iterable[int]) -> "Latencies":
@@ -90,12 +97,14 @@ class Latencies:
 
     def count(self, ns: int, weight: int = 1) -> None:
         bucket = bucket_of(ns)
+        self.longest_ns = max(self.longest_ns, ns)
         self.counts[bucket] = self.counts.get(bucket, 0) + weight
 
     def add(self, other: "Latencies") -> None:
         """Count all that the other has counted, too."""
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.longest_ns = max(self.longest_ns, other.longest_ns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Latencies) and self.counts == other.counts
@@ -111,17 +120,18 @@ class Latencies:
     def mean_ns(self) -> float:
         """Their mean; 0 when there are none."""
         total = self.total
-        return sum(_middle(bucket) * count for bucket, count in self.counts.items()) / total if total else 0.0
+        mean_ns = sum(_middle(bucket) * count for bucket, count in self.counts.items()) / total if total else 0.0
+        return min(mean_ns, self.most_ns)  # the middle of the last bucket may be beyond it
 
     @property
     def least_ns(self) -> float:
         """The least; 0 when there are none."""
-        return _middle(min(self.counts)) if self.counts else 0.0
+        return min(_middle(min(self.counts)), self.most_ns) if self.counts else 0.0
 
     @property
     def most_ns(self) -> float:
-        """The greatest; 0 when there are none."""
-        return _middle(max(self.counts)) if self.counts else 0.0
+        """The greatest, exactly if it is known; 0 when there are none."""
+        return float(self.longest_ns or _middle(max(self.counts))) if self.counts else 0.0
 
     def percentiles(self, percents: Iterable[float]) -> list[float]:
         """For each: the least latency, in nanoseconds, that at least so many percent do not exceed (nearest rank).
@@ -130,6 +140,7 @@ class Latencies:
         """
         ordered = sorted(self.counts.items())
         total, found, seen, at = self.total, [], 0, 0
+        most_ns = self.most_ns
         for percent in percents:
             if not 0 <= percent <= 100:
                 raise UsageError(f"a percentile is between 0 and 100, not {percent}")
@@ -138,7 +149,7 @@ class Latencies:
             while at < len(ordered) and seen + ordered[at][1] < rank:
                 seen += ordered[at][1]
                 at += 1
-            found.append(_middle(ordered[at][0]) if ordered else 0.0)
+            found.append(min(_middle(ordered[at][0]), most_ns) if ordered else 0.0)
         return found
 
     def percentile(self, percent: float) -> float:

@@ -53,9 +53,10 @@ class Control:
 
     def wait_heard(self) -> dict[str, Any]:
         """The next line."""
-        while b"\n" not in self._kept:
-            self._kept += self._receive(0)
-        line, _, self._kept = self._kept.partition(b"\n")
+        pieces = [self._kept]
+        while b"\n" not in pieces[-1]:
+            pieces.append(self._receive(0))
+        line, _, self._kept = b"".join(pieces).partition(b"\n")
         heard: dict[str, Any] = json.loads(line)
         return heard
 
@@ -114,11 +115,11 @@ class Member:
         if self._plan.warmup_s:
             begin = now_ns()
             end = begin + int(self._plan.warmup_s * SECOND)
-            self._engine.run(end, None, self._schedule(begin, end, None))
+            self._engine.run(end, None, self._schedule(begin, end, None), drops_backlog=True)
             self._control.tell(warm=self._engine.tally.to_json())
         begun = self._control.wait_heard()
-        if "begin" in begun and not self._control.is_told_within((begun["begin"] - now_ns()) / SECOND):
-            self._measure(begun["begin"], begun["end"])
+        self._control.is_told_within((begun["begin"] - now_ns()) / SECOND)  # to stop, which the first tick sees
+        self._measure(begun["begin"], begun["end"])
 
     def _measure(self, begin: int, end: int | None) -> None:
         engine = self._engine
@@ -163,7 +164,8 @@ def allow_all_descriptors() -> None:
 
 def main(fd: int, parent: int) -> int:
     """Do the work that is asked for on this socket; the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; the parent tells us to stop
+        signal.signal(number, signal.SIG_IGN)
     if not die_with_parent(parent, signal.SIGKILL):
         return 0
     os.dup2(2, 1)  # what a framing's module prints is no result

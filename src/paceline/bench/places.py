@@ -4,7 +4,8 @@ import socket
 from typing import Any
 
 from paceline.addresses import Address
-from paceline.errors import ConnectFailed, UsageError
+from paceline.errors import UsageError
+from paceline.host.dialing import look_up
 
 
 def place_of(address: Address) -> tuple[int, Any]:
@@ -22,14 +23,6 @@ def place_of(address: Address) -> tuple[int, Any]:
             )
     if address.port == 0:
         raise UsageError(f"{address.text}: nobody listens on port 0; give the one that the server says it listens on")
-    host = address.host or "127.0.0.1"
-    try:
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConnectFailed(
-            f"{address.text}: the name {host!r} cannot be looked up ({error.strerror}); check its spelling, or give an "
-            "address in numbers"
-        ) from None
     # A server on "localhost" listens on 127.0.0.1 as a rule, and ::1 often comes first.
-    family, _, _, _, place = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, place = min(look_up(address), key=lambda entry: entry[0] != socket.AF_INET)
     return family, place

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from paceline.bench.result import Result
-from paceline.bench.troubles import MEANINGS
+from paceline.bench.tally import Tally
+from paceline.bench.troubles import MEANINGS, counted
 
 _WIDTH = 12
 
@@ -15,7 +16,9 @@ def text_of(result: Result) -> str:
     lines = [
         f"paceline bench {result.settings['address']} · {settings_text(result.settings)}",
         "",
-        _row("messages", f"{tally.answered:,} answered of {tally.sent:,} sent in {_time(result.seconds)}"),
+        _row(
+            "messages", f"{tally.in_time:,} answered of {tally.sent:,} sent in {_time(result.seconds)}{_later(tally)}"
+        ),
         _row("throughput", f"{_rate(result.per_second)} a second"),
         _row(
             "traffic",
@@ -32,13 +35,18 @@ def text_of(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _later(tally: Tally) -> str:
+    late = tally.answered - tally.in_time
+    return f", {late:,} later" if late else ""
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
     """What was asked for, in one line."""
     in_flight = settings["in_flight"]
     words = [
         settings["framing"],
         settings["source"],
-        f"{settings['connections']:,} connections" + (f" × {in_flight:,} in flight" if in_flight > 1 else ""),
+        counted(settings["connections"], "connections") + (f" × {in_flight:,} in flight" if in_flight > 1 else ""),
         "closed loop" if settings["rate"] is None else f"open loop at {settings['rate']:,g} a second",
         "a connection per message" if settings["new_connection"] else "",
         f"read at {_bytes(settings['slow_bytes_s'])}/s each" if settings["slow_bytes_s"] else "",
@@ -64,9 +72,8 @@ def _errors(result: Result) -> list[str]:
     rows = [_row("errors", "")]
     for kind, count in errors.items():
         meaning = MEANINGS[kind]
-        unit = meaning.unit if count != 1 else meaning.unit.removesuffix("s")
         remedy = f"; {meaning.remedy}" if meaning.remedy else ""
-        rows.append(_row(f"  {kind}", f"{count:,} {unit}: {meaning.means}{remedy}"))
+        rows.append(_row(f"  {kind}", f"{counted(count, meaning.unit)}: {meaning.means}{remedy}"))
     if result.tally.example:
         rows.append(_row("  for example", result.tally.example))
     return rows
@@ -111,6 +118,4 @@ def _bytes(amount: float) -> str:
 
 def progress_text(seconds: float, answered: int, rate: float, errors: int) -> str:
     """One line while it runs."""
-    return (
-        f"{seconds:.0f} s · {answered:,} replies · {rate:,.0f} a second · {errors:,} error{'' if errors == 1 else 's'}"
-    )
+    return f"{seconds:.0f} s · {counted(answered, 'replies')} · {rate:,.0f} a second · {counted(errors, 'errors')}"

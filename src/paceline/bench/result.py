@@ -11,8 +11,9 @@ The schema, version 1; a reader refuses another version, and ignores names it do
     seconds                  how long was measured
     interrupted, gone        ended by Ctrl-C; given up, and why (null: not)
     messages                 sent; answered; in_time: of those, before the end of the measured time
-    per_second               messages (in_time / seconds), sent_bytes, received_bytes
-    latency_us               mean, min, p50, p75, p90, p99, p99.9, p99.99, max; within 1 %; null: nothing was answered
+    per_second               messages (in_time / seconds), sent_bytes, received_bytes (before the end, too)
+    latency_us               mean, min, p50, p75, p90, p99, p99.9, p99.99, max; within 1 %, and max as it was; null:
+                             nothing was answered
     errors                   by kind, how many; none: empty.  The kinds and units are in troubles.py
     example                  what the first strange reply looked like, or ""
     connections              made in the measured time: again, or with --new-connection
@@ -35,6 +36,8 @@ from paceline.bench.verdicts import warnings
 from paceline.errors import UsageError
 
 FORMAT, VERSION = "paceline bench", 1
+MOST = 1e18
+"""No figure in a file is over it."""
 PERCENTS = (50, 75, 90, 99, 99.9, 99.99)
 
 
@@ -151,9 +154,39 @@ def _damage(read: Mapping[str, Any]) -> str:
     if read["histogram"].get("scheme") != SCHEME:
         return "it has another histogram"
     try:
-        Latencies.from_json(read["histogram"]["counts"])
-        for number in (read["per_second"]["messages"], read["seconds"], *read["errors"].values()):
-            float(number)
-    except (KeyError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
+        Latencies.from_json(read["histogram"].get("counts"))
+    except (TypeError, ValueError) as error:
+        return f"histogram: {error}"
+    figures = {"seconds": read.get("seconds"), "per_second": read["per_second"].get("messages")}
+    latency = read.get("latency_us")
+    if latency is not None and not isinstance(latency, dict):
+        return "latency_us is no table"
+    figures.update({f"latency_us of {name!r}": value for name, value in (latency or {}).items()})
+    for name, value in figures.items():
+        if not _is_number(value):
+            return f"{name} is no number"
+    for kind, count in read["errors"].items():
+        if type(count) is not int or not 0 <= count <= MOST:
+            return f"errors of {kind!r} is no count"
+    for place in ("settings", "machine"):
+        for name, value in read[place].items():
+            if not _is_simple(value):
+                return f"{place} of {name!r} is neither a value nor a list or table of values"
+    said = read.get("warnings", [])
+    if type(said) is not list or not all(type(text) is str for text in said):
+        return "warnings is no list of sentences"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    """Finite, at least 0, and not so big that arithmetic fails; True is none, nor is "1"."""
+    return (type(value) is int or type(value) is float) and 0 <= value <= MOST
+
+
+def _is_simple(value: object) -> bool:
+    parts = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+    return all(part is None or type(part) in (str, bool) or _is_printable(part) for part in parts)
+
+
+def _is_printable(value: object) -> bool:
+    return (type(value) is int or type(value) is float) and abs(value) <= MOST

@@ -4,14 +4,15 @@ On the calling thread, which has to be the main one if Ctrl-C is to be heard.
 """
 
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from paceline import __version__
 from paceline.addresses import Address
 from paceline.bench import machine
-from paceline.bench.crew import Crew
+from paceline.bench.crew import SILENT_S, Crew
 from paceline.bench.places import place_of
 from paceline.bench.plan import Plan
 from paceline.bench.result import Result
@@ -19,6 +20,7 @@ from paceline.bench.tally import Effort, Tally
 from paceline.bench.troubles import Kind
 from paceline.bench.verdicts import not_all_connected, nothing_answered
 from paceline.clock import now, now_ns, wall_seconds
+from paceline.errors import HostError
 
 LOOK_S = 0.1
 """So often an interrupt is looked for."""
@@ -32,13 +34,13 @@ Progress = Callable[[float, int, int], None]
 
 
 def measure(plan: Plan, address: Address, on_progress: Progress | None = None) -> Result:
-    """Do what the plan says.  Ctrl-C ends the measured time; what was measured by then is the result.
+    """Do what the plan says.  Ctrl-C or SIGTERM ends the measured time; what was measured by then is the result.
 
     Raises ConnectFailed when there was nobody, PeerError when not a single reply came, HostError when the machine could
     not do it, UsageError for a framing that cannot be had; KeyboardInterrupt when nothing had been measured yet.
     """
     place = place_of(address)
-    with Crew(plan, place) as crew:
+    with _terminations(), Crew(plan, place) as crew:
         run = _Run(plan, crew)
         run.prepare()
         began_at = wall_seconds()
@@ -57,6 +59,27 @@ def measure(plan: Plan, address: Address, on_progress: Progress | None = None) -
 
 
 @contextmanager
+def _terminations() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C here."""
+    handled = _replaced((signal.SIGTERM,), signal.SIG_DFL, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, before in handled:
+            signal.signal(number, before)
+
+
+def _replaced(numbers: Iterable[signal.Signals], old: Any, new: Any) -> list[tuple[signal.Signals, Any]]:
+    """Those of the signals whose handler was the old one, with it; the new one has its place.
+
+    One that is ignored (Ctrl-C for a job in the background) stays so, and only the main thread may ask for any.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [(number, signal.signal(number, new)) for number in numbers if signal.getsignal(number) == old]
+
+
+@contextmanager
 def _interrupts() -> Iterator[list[int]]:
     """Ctrl-C is only noted here, lest it tear a message apart; the second one raises KeyboardInterrupt."""
     noted: list[int] = []
@@ -66,17 +89,12 @@ def _interrupts() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         noted.append(number)
 
-    # Where it is ignored (a job in the background) it stays so, and only the main thread may ask for it.
-    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    try:
-        before = signal.signal(signal.SIGINT, note) if is_ours else None
-    except ValueError:
-        before = None
+    handled = _replaced((signal.SIGINT, signal.SIGTERM), signal.default_int_handler, note)
     try:
         yield noted
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        for number, before in handled:
+            signal.signal(number, before)
 
 
 class _Run:
@@ -98,7 +116,7 @@ class _Run:
                     raise not_all_connected(self._plan, Kind(message["failed"]), message["made"])
                 if "warm" in message:
                     warm.add(Tally.from_json(message["warm"]))
-                if "warm" in message or not self._plan.warmup_s:
+                if ("warm" if self._plan.warmup_s else "connected") in message:
                     waiting.discard(number)
         if self._plan.warmup_s and not warm.answered and warm.errors:
             raise nothing_answered(self._plan, warm)
@@ -110,6 +128,7 @@ class _Run:
         waiting = set(range(self._processes))
         so_far = [(0, 0)] * self._processes
         deadline: float | None = None
+        overdue_ns = int((2 * self._plan.timeout_s + SILENT_S) * 1e9)
         with _interrupts() as interrupts:
             self._crew.tell_all(begin=begin, end=end)
             while waiting:
@@ -127,6 +146,11 @@ class _Run:
                     deadline = now() + PATIENCE_S
                 if deadline is not None and now() > deadline:
                     raise KeyboardInterrupt
+                if end is not None and now_ns() > end + overdue_ns:
+                    raise HostError(
+                        f"{len(waiting)} of {self._processes} load processes had no result {overdue_ns / 1e9:.0f} s "
+                        "after the end; is the machine overloaded, or suspended?"
+                    )
         return deadline is not None
 
     def _take(self, result: dict[str, Any]) -> None:

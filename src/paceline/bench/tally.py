@@ -16,6 +16,7 @@ class Tally:
     sent          messages sent in the measured time (a message is sent once, also when it fails)
     answered      replies to them; `errors` has the wrong ones, too
     in_time       those that came before the measured time was over, from which the throughput is taken
+    …_bytes       on the wire, before the measured time was over, too
     connections   made in the measured time (all of them once, where there is no --new-connection)
     late_ns       open loop: by how much the generator itself sent later than it could have, at most; and in sum
     waited        open loop: messages that were due while no connection was free
@@ -48,6 +49,7 @@ class Tally:
         """Builtin values only; `from_json` reads them."""
         return {
             **{name: getattr(self, name) for name in (*_COUNTS, "late_ns", "example")},
+            "longest_ns": self.latencies.longest_ns,
             "errors": {str(kind): count for kind, count in sorted(self.errors.items()) if count},
             "latencies": self.latencies.to_json(),
         }
@@ -61,6 +63,7 @@ class Tally:
         made.example = str(read["example"])
         made.errors = Counter({Kind(name): int(count) for name, count in read["errors"].items()})
         made.latencies = Latencies.from_json(read["latencies"])
+        made.latencies.longest_ns = int(read["longest_ns"])
         return made
 
 

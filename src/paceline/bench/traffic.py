@@ -60,7 +60,6 @@ class Traffic:
         self.new_connection, self.slow_bytes_s = new_connection, slow_bytes_s
         self._on_tick = on_tick
         self._slow_ns = min(SECOND, max(LONGEST_SLOW_NS, SECOND // slow_bytes_s)) if slow_bytes_s else 0
-        self.next_slow_ns = now_ns() if slow_bytes_s else 0
         self.stop = False
         self.attention = False
         """The fast loop is to come back to the engine."""
@@ -79,7 +78,11 @@ class Traffic:
         self.dropped = 0
         self.idle: deque[Link] = deque()
         self.spun_ns = 0
+        self.next_slow_ns = now_ns() + self._slow_ns if self.slow_bytes_s else 0
         self.failing: Kind | None = None
+        """How the last attempt to connect failed; None: it did not."""
+        self.losing = Kind.UNANSWERED
+        """How the last connection was lost, or could not be made."""
         self.patience = Patience(self.timeout_ns, now_ns())
         for link in self.links:
             link.is_idle = False
@@ -92,10 +95,12 @@ class Traffic:
     def finish(self) -> None:
         """Nothing more is waited for: what is under way has no reply."""
         self.is_sending = False
+        limit_ns = now_ns() - self.timeout_ns
         for link in self.links:
             waiting = link.waiting_ns is not None
             if link.under_way or waiting or link.state is State.DIALLING:
-                self._drop(link.under_way + waiting, Kind.UNANSWERED)
+                is_late = link.oldest and max(link.active_ns, link.stamp) <= limit_ns
+                self._drop(link.under_way + waiting, Kind.TIMEOUT if is_late else Kind.UNANSWERED)
                 self.dialler.end(link)
             link.waiting_ns = None
         self.dialler.forget_later()
@@ -153,10 +158,12 @@ class Traffic:
         link.look_forward(self.replies.reply, wires[0])
 
     def _write(self, link: Link, content: bytes) -> None:
+        taken = 0
         try:
-            taken = os.write(link.fd, content)
+            while taken < len(content):  # until it says that it is full: only then it tells when it is not any more
+                taken += os.write(link.fd, content[taken:] if taken else content)
         except BlockingIOError:
-            taken = 0
+            pass
         except OSError as error:
             self._lose(link, of_traffic(error.errno or 0))
             return
@@ -187,27 +194,28 @@ class Traffic:
         if link.state is State.DIALLING:
             self.dialler.on_event(link)
             return
+        sock = link.sock
         if flags & select.EPOLLOUT and link.out:
             self._write(link, link.out)
-        if link.fd == fd and flags & (_LOST if self.slow_bytes_s else ~select.EPOLLOUT):
+        if link.sock is sock and flags & (_LOST if self.slow_bytes_s else ~select.EPOLLOUT):
             self._receive(link, flags, now, MOST_BYTES)
 
     def on_piece(self, link: Link, piece: bytes, now: int, most: int) -> None:
         """From the fast loop: this was read, of at most `most` bytes, and is not what was expected."""
-        fd = link.fd
+        sock = link.sock
         if not piece:
             self._lose(link, Kind.CLOSED if link.rest is None else Kind.TRUNCATED)
             return
         self._feed(link, piece, now)
-        if link.fd == fd and len(piece) == most:
+        if link.sock is sock and len(piece) == most:
             self._receive(link, select.EPOLLIN, now, MOST_BYTES)
 
     def _receive(self, link: Link, flags: int, now: int, most: int, once: bool = False) -> None:
         """Read until there is no more, or until it is certain that nothing more is there."""
-        fd = link.fd
-        while link.fd == fd:
+        sock = link.sock  # not its number, which the next connection gets as soon as this one ends
+        while link.sock is sock:
             try:
-                piece = os.read(fd, most)
+                piece = os.read(link.fd, most)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -275,7 +283,7 @@ class Traffic:
 
     def _on_dial_failed(self, link: Link, kind: Kind) -> None:
         self.tally.errors[kind] += 1
-        self.failing = kind
+        self.failing = self.losing = kind
         if link.waiting_ns is not None:
             link.waiting_ns = None
             self._drop(1, Kind.UNANSWERED)
@@ -295,6 +303,7 @@ class Traffic:
         else:
             self.tally.errors[kind] += 1
             self._drop(link.under_way, Kind.UNANSWERED)
+        self.losing = kind
         self.dialler.end(link)
         self._come_again(link)
 
@@ -324,7 +333,11 @@ class Traffic:
         self.patience.look(
             now,
             answered=self.tally.answered,
-            timeouts=self.tally.errors[Kind.TIMEOUT],
+            dropped=self.dropped,
             is_any_up=is_any_up,
             failing=self.failing,
+            losing=self.losing,
+            # A slow client's reply may take any time, and in an open loop nothing may be due.
+            is_waiting=self.slow_bytes_s is None
+            and (self.schedule is None or self.tally.sent > self.tally.answered + self.dropped),
         )

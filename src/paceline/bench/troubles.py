@@ -96,6 +96,13 @@ MEANINGS: Mapping[Kind, Meaning] = {
     Kind.UNANSWERED: Meaning("messages", "sent or due, and never answered", "they are in no percentile"),
 }
 
+
+def counted(count: int, things: str) -> str:
+    """So many things: `1 message`, `2,000 messages`, `1 reply`."""
+    thing = f"{things.removesuffix('ies')}y" if things.endswith("ies") else things.removesuffix("s")
+    return f"{count:,} {thing if count == 1 else things}"
+
+
 OURS = frozenset({Kind.NO_DESCRIPTORS, Kind.NO_PORTS})
 """Those where the load generator's machine is at fault, not the server."""
 CONNECTING = frozenset({Kind.REFUSED, Kind.UNREACHABLE, Kind.CONNECT_TIMEOUT}) | OURS

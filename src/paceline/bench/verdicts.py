@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from paceline.bench.plan import Plan
 from paceline.bench.tally import Effort, Tally
-from paceline.bench.troubles import MEANINGS, OURS, Kind
+from paceline.bench.troubles import MEANINGS, OURS, Kind, counted
 from paceline.errors import (
     BadFrame,
     ConnectFailed,
@@ -23,8 +23,11 @@ from paceline.errors import (
 )
 
 LIMIT_CORES = 0.95
-"""A load process that was busy for more of a core was the limit, or so close to it that nobody can tell."""
+"""A load process that was busy, or had no core to be busy on, for more of the time was the limit, or so close to it
+that nobody can tell."""
 LIMIT_STARVED = 0.05
+LEAST_S = 0.2
+"""Of a shorter time, what a process spent says nothing: its clocks tick too coarsely, and it was only beginning."""
 LATE_US = 1000.0
 BEHIND = 0.99
 
@@ -48,7 +51,7 @@ def not_all_connected(plan: Plan, kind: Kind, made: int) -> PacelineError:
     """The error for a run that could not begin, because a process made only so many connections."""
     meaning = MEANINGS[kind]
     share = -(-plan.connections // plan.processes)
-    how_many = f" ({made:,} of {share:,} connections were made)" if made else ""
+    how_many = f" ({made:,} of {counted(share, 'connections')} were made)" if made else ""
     return _ERRORS.get(kind, ConnectFailed)(
         f"cannot load {plan.address}: {_of(kind, plan)}{how_many}; {meaning.remedy}"
     )
@@ -97,26 +100,28 @@ def _ended(gone: Kind | None, seconds: float) -> Iterable[str]:
 
 
 def _limits(efforts: Sequence[Effort], usable_cores: int) -> Iterable[str]:
-    busiest = max(efforts, key=lambda effort: effort.cores, default=None)
-    if busiest is None:
+    judged = [effort for effort in efforts if effort.seconds >= LEAST_S]
+    if not judged:
         return
+    busiest = max(judged, key=lambda effort: effort.cores + effort.starved)
     count = len(efforts)
     more = (
         f"more processes (--processes {min(2 * count, usable_cores)})"
         if count < usable_cores
         else "a machine with more cores, or the generator on another machine than the server"
     )
-    if busiest.cores >= LIMIT_CORES:
+    if busiest.cores + busiest.starved >= LIMIT_CORES:
         which = "its process" if count == 1 else "one of its processes"
+        waited = f", and ready to be so for another {busiest.starved:.0%}" if busiest.starved >= 0.005 else ""
         yield (
-            f"the load generator was at its limit: {which} was busy for {busiest.cores:.0%} of a core, so the server "
-            f"may be able to do more than is shown; give it {more}, or send less (--rate)"
+            f"the load generator was at its limit: {which} was busy for {busiest.cores:.0%} of a core{waited}, so the "
+            f"server may be able to do more than is shown; give it {more}, or send less (--rate)"
         )
-    starved = max(effort.starved for effort in efforts)
+    starved = max(effort.starved for effort in judged)
     if starved >= LIMIT_STARVED:
         yield (
             f"the load generator was ready to run, but had no core, for {starved:.0%} of the time, and latencies hold "
-            "that: other programs shared its core; give it one of its own (taskset -c), or end the others"
+            "that: something else ran on its core, perhaps the server; pin both, each to cores of its own (taskset -c)"
         )
 
 
@@ -130,8 +135,9 @@ def _open_loop(rate: float | None, tally: Tally, seconds: float) -> Iterable[str
         )
     if tally.waited:
         yield (
-            f"{tally.waited:,} messages ({tally.waited / tally.sent:.1%}) waited over a millisecond for a free "
-            "connection, which is in their latency; if that is not meant, give more connections (-c) or --in-flight"
+            f"{counted(tally.waited, 'messages')} ({tally.waited / tally.sent:.1%}) waited over a millisecond for a "
+            "free connection, which is in their latency; if that is not meant, give more connections (-c) or "
+            "--in-flight"
         )
     late_us = tally.late_sum_ns / tally.sent / 1000
     if late_us >= LATE_US:
@@ -146,16 +152,17 @@ def _unanswered(tally: Tally) -> Iterable[str]:
     if lost:
         whole = tally.answered + lost
         yield (
-            f"{lost:,} of {whole:,} messages ({lost / whole:.2%}) have no reply and are in no percentile: if they "
-            f"counted as endless, so would all percentiles over p{100 * tally.answered / whole:.4g}"
+            f"{lost:,} of {counted(whole, 'messages')} ({lost / whole:.2%}) got no reply and came into no "
+            f"percentile: counted as endless, they would make all percentiles over p{100 * tally.answered / whole:.4g} "
+            "endless"
         )
 
 
 def _thin(count: int) -> Iterable[str]:
     if 0 < count < 10_000:
         yield (
-            f"{count:,} replies are too few for the last percentiles: p99.99 is the slowest of 10,000; measure longer "
-            "(-d, -n) to read them"
+            f"{counted(count, 'replies')} {'is' if count == 1 else 'are'} too few for the last percentiles: p99.99 is "
+            "the slowest of 10,000; measure longer (-d, -n) to read them"
         )
 
 

@@ -5,14 +5,15 @@ What measures is imported when the command runs: `paceline serve` starts without
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from paceline.cli.serve import closing_options
-from paceline.cli.streams import complain, show
-from paceline.errors import SettingError, UsageError
+from paceline.cli.streams import complain, open_missing_standard_descriptors, show
+from paceline.errors import HostError, SettingError, UsageError
 from paceline.settings.values import Choice, Kind, Number, Rate, Seconds, Size, Whole, WrongValueError
 
 _INTRODUCTION = """\
@@ -34,8 +35,8 @@ Sizes are bytes, or like 64k, 1.5MiB (powers of 1024). Times are seconds, or lik
 numbers, or like 20k, 1.5m (powers of 1000). In TEXT \\r \\n \\t \\0 \\\\ and \\xHH stand for the bytes that they stand
 for in Python.
 
-Ctrl-C ends the measured time, and shows what was measured so far. The report goes to standard output, progress and
-warnings to standard error.
+Ctrl-C or SIGTERM ends the measured time, and shows what was measured so far. The report goes to standard output,
+progress and warnings to standard error.
 
 Exit codes: 0 measured, without errors, 1 a bug of ours, 2 wrong usage, 3 could not connect, or out of descriptors or
 ports, 5 the other side broke off, did not answer or answered wrongly (what was measured is shown all the same).
@@ -149,6 +150,9 @@ def _read(option: str, kind: Kind, raw: str | None, default: Any = None) -> Any:
 
 
 def _run(words: tuple[str, ...], compare: bool, json_: bool, quiet: bool, **given: Any) -> int:
+    open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
+    if sys.stdout is None:  # so Python has it when it was closed
+        raise HostError("standard output is closed; nothing can be shown: open it (>/dev/null, or a file)")
     if compare:
         return _compare(words, json_)
     if len(words) > 1:
@@ -210,6 +214,7 @@ def _plan(address: str, given: Mapping[str, Any]) -> Any:
 def _messages(given: Mapping[str, Any], framing: Any, limit: int) -> tuple[tuple[bytes, ...], str]:
     """The messages, and what to call them."""
     from paceline.bench.messages import framed_in, generated, lines_of, written
+    from paceline.bench.troubles import counted
 
     ways = [name for name in ("size", "message", "messages") if given[name] is not None]
     if len(ways) > 1:
@@ -218,18 +223,18 @@ def _messages(given: Mapping[str, Any], framing: Any, limit: int) -> tuple[tuple
         raise UsageError("--messages-as says how to read the file of --messages, which is missing")
     if given["message"] is not None:
         message = written(given["message"])
-        return (message,), f"{len(message):,} bytes given"
+        return (message,), f"{counted(len(message), 'bytes')} given"
     if given["messages"] is not None:
         name = f"--messages {given['messages']}"
         content = _content(given["messages"], name)
         form = _read("--messages-as", _FORM, given["messages_as"], "lines")
         found = framed_in(content, framing, name) if form == "framed" else lines_of(content, name)
-        return found, f"{len(found):,} messages of {os.path.basename(given['messages'])}"
+        return found, f"{counted(len(found), 'messages')} of {os.path.basename(given['messages'])}"
     fixed = getattr(framing, "size", None)
     size = _read("-s", _SIZE, given["size"], fixed if type(fixed) is int else 64)
     if size > limit:
         raise UsageError(f"-s {size} is over --max-message {limit}: allow more, or send less")
-    return (generated(size),), f"{size:,} bytes"
+    return (generated(size),), counted(size, "bytes")
 
 
 def _content(path: str, name: str) -> bytes:

@@ -35,7 +35,8 @@ What the server sends is shown with the same escapes, never as it is: it cannot 
 
 As a pipe (standard input or standard output is no terminal) all of standard input is sent: as it is with raw and line,
 a message per line with other framings; then our end, and all replies go to standard output until the server closes: as
-they are with raw, each with a line end behind it with other framings.
+they are with raw, each with a line end behind it with other framings. When the server closes first, input is
+offered to it until none comes for half a second. If standard output is a terminal, what could harm it is escaped.
 """
 
 _EPILOG = """\
@@ -73,10 +74,12 @@ def _read(option: str, kind: Kind, raw: str) -> Any:
         raise SettingError(f"{option} {raw or repr(raw)}: must be {wrong.rule}{nearest}") from None
 
 
-def _run(address: str, framing: str, max_message: str, timeout: str, **given: bool) -> int:
+def _run(words: tuple[str, ...], framing: str, max_message: str, timeout: str, **given: bool) -> int:
     has_output = _is_open(1)
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
-    place = parse_address(address)
+    if len(words) > 1:
+        raise UsageError(f"connect talks to one address, and these are {len(words)}: {' '.join(words)}")
+    place = parse_address(words[0] if words else f"127.0.0.1:{DEFAULT_PORT}")
     limit: int = _read("--max-message", _LIMIT, max_message)
     timeout_s: float | None = _read("--timeout", _TIMEOUT, timeout)
     framed = _framed(framing, limit, given)
@@ -151,7 +154,7 @@ def _prompt() -> "Callable[[Dialogue, History], int]":
     """The one with prompt-toolkit, if there is that, and a terminal that it can move the cursor of."""
     from paceline.connect import plain
 
-    if os.environ.get("TERM", "dumb") == "dumb":
+    if plain.terminal_is_dumb():
         return plain.run
     try:
         from paceline.connect import prompting
@@ -211,7 +214,7 @@ connect = ConnectCommand(
     add_help_option=False,
     context_settings={"max_content_width": 120},
     params=[
-        click.Argument(["address"], default=f"127.0.0.1:{DEFAULT_PORT}", type=click.UNPROCESSED, metavar="[ADDRESS]"),
+        click.Argument(["words"], nargs=-1, required=False, type=click.UNPROCESSED, metavar="[ADDRESS]"),
         _option("--framing", "TEXT", "raw", "As for paceline serve, or module:attribute, file.py:attribute."),
         _option("--max-message", "SIZE", "1MiB", "Longer messages and replies are an error."),
         _option(

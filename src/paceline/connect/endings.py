@@ -42,6 +42,14 @@ def closed(peer: str, awaited: int) -> str:
     return f"{peer} closed the connection" + (f" before it answered {_messages(awaited)}" if awaited else "")
 
 
+def closed_inside_a_line(peer: str, kept: int) -> ConnectionClosed:
+    """The server ended the connection in good order, but the input had given the first bytes of a line."""
+    return ConnectionClosed(
+        f"{peer} closed the connection before standard input ended; "
+        f"a line that has not ended is unsent ({size_text(kept)} so far)"
+    )
+
+
 def silent(peer: str, timeout_s: float, *, rest: object = None) -> TimedOut:
     """Nothing came for so long after our end."""
     part = " (a part of a reply has come)" if rest is not None else ""

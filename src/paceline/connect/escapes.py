@@ -42,11 +42,17 @@ def typed(text: str) -> bytes:
         elif letter in _BY_LETTER:
             made.append(_BY_LETTER[letter])
         else:
-            where = f"\\{letter} is no escape" if letter else "a backslash at the end is no escape"
             raise WrongEscape(
-                rf"{shown(_encoded(where))}; there are \n \r \t \0 \\ and \xHH (two hex digits), a backslash is \\"
+                rf"{_named(letter)} is no escape; there are \n \r \t \0 \\ and \xHH (two hex digits), a backslash is \\"
             )
     return b"".join(made)
+
+
+def _named(letter: str) -> str:
+    """A backslash and what stands behind it, for a message."""
+    if not letter:
+        return "a backslash at the end"
+    return f"\\{letter}" if letter.isprintable() else f"a backslash before {shown(_encoded(letter))}"
 
 
 def _encoded(text: str) -> bytes:

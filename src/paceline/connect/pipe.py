@@ -10,6 +10,9 @@ flows, whoever is slow slows down the others, and two who both write first do no
     silence         while we wait for the server, after our end or with bytes that it does not take, and nothing moves
                     for the time-out, it has failed.  An input or an output that makes us wait may take for ever
 
+A server that reads slowly moves something, too, though poll(2) does not tell: there is POLLOUT only when a third of the
+send buffer is free.  So the kernel is asked, some times in each time-out, whether it holds less than before.
+
 Standard input and output keep their file status flags, which they share with the shell and others: a pipe to write to
 is opened anew, and of what cannot be, no more is written at once than poll(2) has promised room for.
 """
@@ -24,9 +27,12 @@ from paceline import clock
 from paceline.connect import endings
 from paceline.connect.translation import Inward, Outward
 from paceline.errors import HostError, PacelineError, TimedOut
+from paceline.host import streams
 
 READ_BYTES = 65536
 LINGER_S = 0.5
+LOOKS = 10
+"""In a time-out without anything to do, so often the kernel is asked what it still holds."""
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _NOTHING = memoryview(b"")
 
@@ -62,6 +68,8 @@ class Pipe:
         """What is raised when all that came before it is written."""
         self._still_since: float | None = None
         """Since when nothing has moved, while that is bounded."""
+        self._held = 0
+        """What the kernel held for the server at that time."""
 
     def run(self) -> str:
         """Until the server ends.  Returns a note for the user, or nothing.
@@ -77,9 +85,21 @@ class Pipe:
             self._output.close()
         if self._failure is not None:
             raise self._failure
+        if self._outward.kept:
+            raise endings.closed_inside_a_line(self._peer, self._outward.kept)
         if self._has_input:
             return f"{self._peer} closed the connection before standard input ended; nothing read from it is unsent"
         return ""
+
+    @property
+    def _left(self) -> int:
+        """How many bytes of the input were read and not sent."""
+        return len(self._unsent) + self._outward.kept
+
+    @property
+    def _waits_for_server(self) -> bool:
+        """There is nothing to be done before it takes or sends something, or ends."""
+        return bool(self._unsent) or self._our_end_sent
 
     def _goes_on(self) -> bool:
         return self._server_may_write or self._server_may_read
@@ -123,19 +143,28 @@ class Pipe:
         now = clock.now()
         if self._still_since is None:
             self._still_since = now
-        return max(0, int((self._still_since + limit_s - now) * 1000) + 1)
+            self._held = streams.unsent_bytes(self._connection.fileno())
+        left_s = self._still_since + limit_s - now
+        if self._waits_for_server:
+            left_s = min(left_s, limit_s / LOOKS)
+        return max(0, int(left_s * 1000) + 1)
 
     def _limit_s(self) -> float | None:
         """How long nothing may move: None, unless it is the server that we wait for, or it has sent its end."""
         if self._unwritten:
             return None
-        if self._unsent or self._our_end_sent:
+        if self._waits_for_server:
             return self._timeout_s
         return None if self._server_may_write else LINGER_S
 
     def _on_silence(self) -> None:
         limit_s = self._limit_s()
-        if limit_s is None or self._still_since is None or clock.now() - self._still_since < limit_s:
+        if limit_s is None or self._still_since is None:
+            return
+        if self._waits_for_server and streams.unsent_bytes(self._connection.fileno()) < self._held:
+            self._still_since = None
+            return
+        if clock.now() - self._still_since < limit_s:
             return
         if self._unsent:
             raise self._last(endings.not_read(self._peer, limit_s, len(self._unsent)))
@@ -185,7 +214,7 @@ class Pipe:
     def _on_not_taken(self, error: OSError) -> None:
         """The server reads no more; what it had sent before can still be there."""
         self._server_may_read = False
-        self._failure = self._failure or endings.broken_off(self._peer, error, len(self._unsent))
+        self._failure = self._failure or endings.broken_off(self._peer, error, self._left)
         self._unsent = _NOTHING
 
     def _send_our_end(self) -> None:
@@ -199,7 +228,8 @@ class Pipe:
         """A server that has closed, and not only ended its direction, answers what we send with a reset."""
         number = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
-            self._failure = self._failure or endings.broken_off(self._peer, OSError(number, os.strerror(number)))
+            error = OSError(number, os.strerror(number))
+            self._failure = self._failure or endings.broken_off(self._peer, error, self._left)
 
     def _receive(self) -> None:
         try:
@@ -208,7 +238,7 @@ class Pipe:
             return
         except OSError as error:
             self._server_may_write = self._server_may_read = False
-            self._failure = self._failure or endings.broken_off(self._peer, error, len(self._unsent))
+            self._failure = self._failure or endings.broken_off(self._peer, error, self._left)
             return
         self._still_since = None
         if not piece:

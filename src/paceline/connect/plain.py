@@ -25,7 +25,8 @@ try:
 except ImportError:  # a Python built without it
     readline = None  # type: ignore[assignment]
 
-BETTER = "better editing, and history with search: pip install 'paceline[connect]'"
+NOT_INSTALLED = "better editing, and history with search: pip install 'paceline[connect]'"
+IS_DUMB = "better editing, and history with search, if this terminal can move its cursor: set TERM to its kind"
 INTERRUPTED = 130
 _AGAIN_S = 0.05
 
@@ -36,6 +37,11 @@ def run(dialogue: Dialogue, history: History) -> int:
     Main thread only: it handles SIGUSR1 meanwhile.
     """
     return _Prompt(dialogue, history).run()
+
+
+def terminal_is_dumb() -> bool:
+    """Whether the environment says, or leaves open, that the cursor cannot be moved: nothing for prompt-toolkit."""
+    return os.environ.get("TERM", "dumb") == "dumb"
 
 
 class _Prompt:
@@ -53,7 +59,7 @@ class _Prompt:
         self._asking = ""
         """The prompt that stands on the screen; nothing: none does."""
         self._is_writing = False
-        self._clear = "\n" if os.environ.get("TERM", "dumb") == "dumb" else "\r\x1b[K"
+        self._clear = "\n" if terminal_is_dumb() else "\r\x1b[K"
 
     def run(self) -> int:
         conversation, view = self._dialogue.conversation, self._dialogue.view
@@ -66,7 +72,7 @@ class _Prompt:
         before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda _number, _frame: self._write_above())
         try:
             self._dialogue.greet()
-            view.say(BETTER)
+            view.say(IS_DUMB if terminal_is_dumb() else NOT_INSTALLED)
             conversation.start()
             return self._ask()
         except KeyboardInterrupt:
@@ -90,9 +96,11 @@ class _Prompt:
     def _ask(self) -> int:
         conversation = self._dialogue.conversation
         while True:
-            self._take()
             try:
+                self._take()
                 line = self._input()
+                self._history.add(line)
+                then = self._dialogue.on_line(line)
             except KeyboardInterrupt:
                 print()
                 if self._dialogue.on_interrupt() is Next.LEAVE:
@@ -101,9 +109,6 @@ class _Prompt:
             except EOFError:
                 print()
                 then = self._dialogue.on_end()
-            else:
-                self._history.add(line)
-                then = self._dialogue.on_line(line)
             if then is Next.LEAVE:
                 return 0
             if then is Next.WAIT_FOR_END:

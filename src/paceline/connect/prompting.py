@@ -68,7 +68,16 @@ class _Prompt:
             await asyncio.to_thread(conversation.close)
 
     async def _ask(self) -> int:
-        conversation = self._dialogue.conversation
+        # Between two prompts, too: what is typed then is neither shown by the terminal itself nor lost.
+        with self._session.app.input.raw_mode():
+            code = await self._ask_until_the_end()
+        if code is not None:
+            return code
+        await asyncio.to_thread(self._dialogue.conversation.over.wait)
+        return self._dialogue.outcome()
+
+    async def _ask_until_the_end(self) -> int | None:
+        """The exit code; None: our end is sent, and the server's decides."""
         text = ""
         while True:
             try:
@@ -86,8 +95,7 @@ class _Prompt:
             if then is Next.LEAVE:
                 return 0
             if then is Next.WAIT_FOR_END:
-                await asyncio.to_thread(conversation.over.wait)
-                return self._dialogue.outcome()
+                return None
 
     def _write(self, lines: list[Line]) -> None:
         if threading.get_ident() == self._thread:  # of what a line asked for: there is no prompt then

@@ -35,6 +35,11 @@ class Outward(Protocol):
     broken: UsageError | None
     """What is wrong with the last input; nothing more is made of what is fed then."""
 
+    @property
+    def kept(self) -> int:
+        """How many bytes were fed and are held back, until their line ends."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """What is to be sent now."""
         ...
@@ -48,6 +53,7 @@ class Verbatim:
     """The bytes as they are."""
 
     broken: UsageError | None = None
+    kept = 0
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -70,6 +76,10 @@ class ByLine:
         self._most_kept = 4 * limit if is_typed else limit  # \x41 is four bytes for one
         self._kept = bytearray()
         self._number = 0
+
+    @property
+    def kept(self) -> int:
+        return len(self._kept)
 
     def feed(self, data: bytes) -> bytes:
         *lines, rest = data.split(b"\n")

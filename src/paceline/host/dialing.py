@@ -57,6 +57,14 @@ def reached(address: Address) -> str:
     return address.text
 
 
+def look_up(address: Address) -> list[tuple[Any, ...]]:
+    """The places of a host, in the order of the resolver, as socket.getaddrinfo gives them.  Raises ConnectFailed."""
+    try:
+        return _looked_up(address)
+    except OSError as error:
+        raise _explained(address, error) from error
+
+
 def _dial_host(address: Address, until: float | None) -> socket.socket:
     found = _looked_up(address)
     failure: OSError | None = None

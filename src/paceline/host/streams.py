@@ -145,6 +145,18 @@ def unread_bytes(fd: int) -> int:
         return 0
 
 
+def unsent_bytes(fd: int) -> int:
+    """How much the kernel still holds of what was sent (ioctl TIOCOUTQ, which is SIOCOUTQ); 0 when it is gone.
+
+    TCP: the bytes that the peer's kernel has not acknowledged, and one for our end (tcp(7)).  Unix sockets: the memory
+    of what the peer has not read, which is more than its bytes.  It falls only if something moves.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
 def accept_queue(listener: socket.socket) -> int:
     """How many connections wait to be accepted; 0 for Unix sockets.  It is tcpi_unacked of a listener (linux/tcp.h)."""
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
