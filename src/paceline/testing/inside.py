@@ -117,7 +117,7 @@ class InsideServer(Server):
         if not self._over.wait(within_s):
             raise HostError(
                 f"the server did not stop within {within_s:g} s (stop_timeout), and threads cannot be killed:\n"
-                f"{self._stacks(self._threads())}"
+                f"{self._stacks(self._threads() + [self._thread] * self._thread.is_alive())}"
             )
         if self._result != CUT_CODE:
             self._thread.join(within_s)
@@ -141,10 +141,11 @@ class InsideServer(Server):
     def _serve(self, control: socket.socket, stack: ExitStack) -> None:
         settings = self.terms.settings
         log = Log("worker 0", settings.log_format, outlet=self.kept)
+        front = stack.enter_context(ExitStack())  # what others see of it
         listeners: list[Listener] = []
         for index, text in enumerate(settings.bind):
             listener = open_listener(parse_address(text), index, settings.backlog, settings.keepalive)
-            stack.callback(close_listener, listener)
+            front.callback(close_listener, listener)
             listeners.append(listener)
         board = Board.create(1, settings.threads)
         stack.callback(board.close)
@@ -168,7 +169,7 @@ class InsideServer(Server):
         handler, self._spoken = self._load(self._plan)
         if "start" in handler.hooks:
             self._of_the_user(handler.hooks["start"])
-        stack.enter_context(_SwitchInterval(settings.switch_interval))
+        front.enter_context(_SwitchInterval(settings.switch_interval))
         self._parts = parts = assemble(self._plan, log, handler, self._spoken, no_signals)
         stack.callback(_give_back, parts)
         if not parts.start():
@@ -180,7 +181,7 @@ class InsideServer(Server):
         log.say("listening", addresses=", ".join(self.addresses), crew=crew, pid=os.getpid())
         began = clock.now()
         self._ready.set()
-        self._leave(parts, log, parts.watcher.run())
+        self._leave(parts, log, parts.watcher.run(), front)
         log.say("stopped", uptime=span_text(clock.now() - began), calls=board.snapshot().calls)
 
     def _load(self, plan: Plan) -> tuple[Handler, Framing]:
@@ -206,8 +207,12 @@ class InsideServer(Server):
             what = f"{self.name} raised {type(error).__name__} when it was made or started"
             raise TargetError(f"{what}: {error}" if str(error) else what) from error
 
-    def _leave(self, parts: Parts, log: Log, cut: int) -> None:
-        """After the drain: the stop hooks.  Whoever is still in a call then is waited for when all else is told."""
+    def _leave(self, parts: Parts, log: Log, cut: int, front: ExitStack) -> None:
+        """After the drain: the stop hooks.
+
+        Whoever is still in a call then is waited for when all else is told, and keeps only what it may still touch:
+        the poller, the board, its descriptors.
+        """
         worker = parts.worker
         is_empty = parts.watcher.stop_threads(clock.now() + (0.0 if cut else GRACE_S))
         if is_empty:
@@ -217,6 +222,7 @@ class InsideServer(Server):
         contained(worker, "stop", worker.hook("stop"))
         if cut or not is_empty:
             _cut_off(parts)
+            front.close()
             self._result = CUT_CODE
             self._over.set()
 
@@ -288,10 +294,16 @@ class InsideServer(Server):
         return error
 
     def _on_forked_child(self) -> None:
-        """In a process that the test or the handler has forked: it serves nobody, and holds nothing open."""
+        """In a process that the test or the handler has forked: it serves nobody, and nobody waits for it.
+
+        Clients see the end of their connections although the child lives.  One that the handler has forked keeps them,
+        as it does in a worker's process, for it may be about to serve one.
+        """
         self._far.close()
         if self._parts is not None:
             self._parts.worker.on_forked_child()
+            if threading.current_thread() not in self._threads():
+                _let_go_of(list(self._parts.worker.tables.open))
         if self._plan is not None:
             self._plan.control.close()
             for listener in self._plan.listeners:
@@ -321,6 +333,14 @@ def _cut_off(parts: Parts) -> None:
             with copy:
                 if opened.get(fd) is connection:  # off the books before it is closed: so the copy is of this one
                     copy.shutdown(socket.SHUT_RDWR)
+
+
+def _let_go_of(fds: list[int]) -> None:
+    """Make them nobody's connections.  The numbers stay taken: some object may close its own later."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in fds:
+        os.dup2(null, fd, inheritable=False)
+    os.close(null)
 
 
 def _name_of(handler: object) -> str:

@@ -8,7 +8,8 @@ imports what the test would; only the PACELINE_* settings are taken out, and no 
 **The end.**  The server has a process group of its own: Ctrl-C in the terminal of the tests does not reach it, and what
 must be killed is killed at once, the workers with it.  It is signalled and reaped only here, so its number is its own
 until then.  A test process that dies without a word (SIGKILL, a crash) takes the server with it: its end of a pipe, the
-lifeline, is closed, for which the kernel sends the supervisor SIGTERM (fcntl(2), F_SETSIG).
+lifeline, is closed, for which the kernel sends the supervisor SIGTERM (fcntl(2), F_SETSIG).  Nobody else has that end:
+a process that the test forks closes its copy at once.
 """
 
 import fcntl
@@ -21,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from contextlib import ExitStack, suppress
+from io import FileIO
 from typing import IO, Any
 
 from paceline import clock
@@ -60,7 +63,8 @@ if select.select([{lifeline}], [], [], 0)[0]:
 """It ends with the process of the test."""
 
 _LISTENING = re.compile(r" supervisor: listening on (?P<places>.+) · [^·]* · pid (?P<pid>\d+)$")
-_FAILURE = re.compile(r"^(?:.* cannot start:|paceline:) (?P<why>.+)$", re.MULTILINE)
+_START_FAILED = re.compile(r" cannot start: (?P<why>.+)$")
+_REFUSED = re.compile(r"paceline: (?P<why>.+)$")
 _CHECKED = re.compile(r"^ok: .* is a (?:connection handler|message handler, framing (?P<framing>.+))$", re.MULTILINE)
 
 _NO_FILE = f"--config={os.devnull}"
@@ -123,11 +127,17 @@ class ProcessServer(Server):
         assert self._ended is not None
         return self._ended
 
+    def on_forked_child(self) -> None:
+        """In a process that the test has forked: the server does not live as long as that one."""
+        self._lifeline.close()
+
     # Start
 
     def _run(self) -> subprocess.Popen[bytes]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        self._stack.callback(os.close, writer)
+        self._lifeline = FileIO(writer, "w")
+        self._stack.callback(self._lifeline.close)
+        _running.add(self)
         # Not one of the standard numbers, which may be free here, and are not in the server.
         lifeline = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(reader)
@@ -177,10 +187,9 @@ class ProcessServer(Server):
     def _places_in(self, line: str) -> list[str] | None:
         """Where the server says that it listens, if this is that line."""
         if self.terms.settings.log_format == "json":
-            with suppress(ValueError):
-                record: Any = json.loads(line)
-                if isinstance(record, dict) and record.get("event") == "listening" and record.get("pid") == self.pid:
-                    return self._places(str(record.get("addresses")))
+            record = _record_in(line)
+            if record.get("event") == "listening" and record.get("pid") == self.pid:
+                return self._places(str(record.get("addresses")))
         elif (found := _LISTENING.search(line)) is not None and int(found["pid"]) == self.pid:
             return self._places(found["places"])
         return None
@@ -200,17 +209,29 @@ class ProcessServer(Server):
 
     def _why_not_started(self) -> PacelineError:
         """The error that the exit code and the log tell of."""
-        log, code = self.log, self._ended or 0
-        found = _FAILURE.search(log)
-        why = f"{found['why'] if found else 'the server could not start'} ({_how(code)})"
+        code = self._ended or 0
+        found = next(filter(None, map(self._failure_in, self.log.split("\n"))), None)
+        said, is_of_target = found or ("the server could not start", False)
+        why = f"{said} ({_how(code)})"
         match code:
             case 1:
                 return PacelineError(why)
             case 2:
                 return UsageError(why)
-            case 3 if " cannot start: " in log:
+            case 3 if is_of_target:
                 return TargetError(why)
         return HostError(why)
+
+    def _failure_in(self, line: str) -> tuple[str, bool] | None:
+        """Why it could not start, and whether that was the handler, if this line says so."""
+        if self.terms.settings.log_format == "json":
+            record = _record_in(line)
+            if record.get("event") == "start-failed":
+                return str(record.get("why")), True
+        elif (started := _START_FAILED.search(line)) is not None:
+            return started["why"], True
+        refused = _REFUSED.match(line)  # before there was a log
+        return None if refused is None else (refused["why"], False)
 
     # What the base asks for
 
@@ -320,6 +341,15 @@ def _without_settings(environment: "os._Environ[str]") -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in ours}
 
 
+def _record_in(line: str) -> dict[str, Any]:
+    """What a line of a JSON log says; nothing, if it is what somebody has printed."""
+    with suppress(ValueError, RecursionError):
+        record: Any = json.loads(line)
+        if isinstance(record, dict):
+            return record
+    return {}
+
+
 def _how(code: int) -> str:
     return f"it was killed by signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -328,3 +358,14 @@ def _is_readable(fd: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(timeout_s * 1000))
+
+
+_running: "weakref.WeakSet[ProcessServer]" = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    for server in list(_running):
+        server.on_forked_child()
+
+
+os.register_at_fork(after_in_child=_let_go)

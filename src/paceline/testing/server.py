@@ -79,6 +79,7 @@ class Server(ABC):
             keywords["framing"] = self._framing()
         keywords.setdefault("max_message", self.terms.settings.max_message)
         client = Client(address, **keywords)
+        self._clients = [kept for kept in self._clients if kept.socket.fileno() >= 0]  # the closed ones are forgotten
         self._clients.append(client)
         return client
 
