@@ -159,7 +159,7 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     picture = picture_of(RESULTS)
     assert picture is not None
-    with pytest.raises(NoMatplotlib, match=r"pip install -e '\.\[bench\]'"):
+    with pytest.raises(NoMatplotlib, match=r"pip install -e '\.\[benchmarks\]'"):
         svg(picture)
 
 
