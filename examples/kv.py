@@ -14,6 +14,7 @@ survives the death of any process.  After a power failure the last moments may b
 it takes from SQLite is in there since version 3.35.
 """
 
+import fnmatch
 import os
 import re
 import sqlite3
@@ -36,6 +37,8 @@ Request = list[bytes] | str
 LENGTH = re.compile(rb"[*$](0|-?[1-9][0-9]{0,18})\r\n")
 WORD = re.compile(rb"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s"']+))(?!\S)""", re.DOTALL)
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+NEAR = 1024
+"""How many bytes behind an odd request are looked at in one go at first."""
 CODES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
@@ -58,35 +61,40 @@ class Resp:
         requests: list[Request] = []
         if isinstance(rest, paceline.Broken):
             return requests, rest
-        at, skimmed = 0, False
+        at, window, is_odd = 0, len(data), False
         try:
             while at < len(data):
-                if rest is None and not skimmed:
-                    at, skimmed = self.skim(data, at, requests), True
+                if rest is None and not is_odd:
+                    # Behind what is odd, only as far as was worth it so far: the work is in proportion to the bytes.
+                    begun, at = at, self.skim(data, at, at + window, requests)
+                    is_odd = begun + window >= len(data) or at - begun < window // 2
+                    window = NEAR if is_odd else 2 * window
                 else:
                     at, rest = self.step(rest or fresh(), data, at, requests)
+                    is_odd = data[at : at + 1] != b"*"
         except paceline.BadFrame as wrong:
             requests.append(str(wrong))  # so that the peer is told; the server logs it, too, and then hangs up
             rest = paceline.Broken(wrong)
         return requests, rest
 
-    def skim(self, data: bytes, at: int, requests: list[Request]) -> int:
+    def skim(self, data: bytes, at: int, end: int, requests: list[Request]) -> int:
         """The requests that lie open to view, as nearly all do: complete, with no CRLF inside a word.  Where they end.
 
         This is what makes it fast: one split for all of them, and for each two slices, the lengths and the words, which
         have to fit.  Where they do not, that is no error yet: `step` has a closer look.
         """
-        lines = (data[at:] if at else data).split(b"\r\n")
+        data = data[at:end]
+        lines = data.split(b"\r\n")
         last = len(lines) - 1  # no line: what stands behind the last CRLF
         line = 0
         while line < last and (count := self.counts.get(lines[line])):
-            end = line + 1 + 2 * count
-            words = lines[line + 2 : end : 2]
-            if end > last or list(map(len, words)) != list(map(self.sizes.get, lines[line + 1 : end : 2])):
+            after = line + 1 + 2 * count
+            words = lines[line + 2 : after : 2]
+            if after > last or list(map(len, words)) != list(map(self.sizes.get, lines[line + 1 : after : 2])):
                 break
             requests.append(words)
-            line = end
-        return len(data) - len(b"\r\n".join(lines[line:]))
+            line = after
+        return at + len(data) - len(b"\r\n".join(lines[line:]))
 
     def step(self, rest: dict[str, Any], data: bytes, at: int, requests: list[Request]) -> tuple[int, Any]:
         """Take one word or one line, or as much of it as has come: where that ends, and the rest.  Raises BadFrame."""
@@ -322,7 +330,9 @@ class Store:
     def config(self, verb: bytes, *names: bytes) -> bytes:
         if verb.upper() != b"GET":
             return error(f"ERR CONFIG {shown(verb)} is not possible: this store has nothing to configure")
-        known = [name for name in map(bytes.lower, names) if name in CONFIG]
+        # Not fnmatch itself, which would keep thousands of compiled patterns; what is longer names none of ours.
+        globs = [re.compile(fnmatch.translate(name.lower().decode("latin-1"))) for name in names if len(name) <= 64]
+        known = [name for name in CONFIG if any(glob.match(name.decode()) for glob in globs)]
         return b"*%d\r\n" % (2 * len(known)) + b"".join([bulk(name) + bulk(CONFIG[name]) for name in known])
 
     def quit(self) -> paceline.Close:

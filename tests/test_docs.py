@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from walkthrough import LANGUAGES, Block, Section, is_server, pattern_of, sections_of, steps_of, walking
+import walkthrough
+from walkthrough import LANGUAGES, Block, Section, is_server, is_word_of, pattern_of, sections_of, steps_of, walking
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -200,6 +201,23 @@ def test_the_next_server_takes_the_place_of_the_last_one() -> None:
         assert first
         assert walk.server is not first
         assert first.process.returncode == 0
+
+
+def test_a_log_goes_on_where_the_page_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = Block("console", "…listening on 127.0.0.1:8888 · …\n", 9)
+    with walking({}) as walk:
+        walk.through([SERVE])
+        monkeypatch.setattr(walkthrough, "LOG_S", 0.1)
+        with pytest.raises(AssertionError, match=r"0\.1 s have passed without"):
+            walk.through([again])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_there"),
+    [("$ paceline serve app.py:x", True), (">>> import app", True), ("application", False), ("$ ls my-app", False)],
+)
+def test_a_file_is_used_where_its_name_is_a_word(text: str, is_there: bool) -> None:
+    assert is_word_of(text, "app") is is_there
 
 
 def test_languages_are_those_that_are_told_of() -> None:

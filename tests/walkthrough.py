@@ -37,6 +37,7 @@ PORT = "8888"
 NOBODY = "1"
 """The port instead while no server runs: nobody listens there (tcpmux, RFC 1078)."""
 COMMAND_S = 30.0
+LOG_S = 10.0
 ENDS_BY_ITSELF = {"--check", "--print-config", "--help", "-h", "--version"}
 """Options with which `paceline serve` shows something and serves nothing."""
 LANGUAGES = {"python", "toml", "console", "pycon", "text"}
@@ -139,6 +140,10 @@ def is_server(command: str) -> bool:
     return words[:2] == ["paceline", "serve"] and not ENDS_BY_ITSELF & set(words)
 
 
+def is_word_of(text: str, word: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) is not None
+
+
 class Walk:
     """One reader's folder, and the server that runs in another terminal.  Made by `walking`."""
 
@@ -146,6 +151,7 @@ class Walk:
         self.files = dict(files)
         self.folder = folder
         self.server: Server | None = None
+        self._shown = 0  # how many lines of its log come before what a later block shows
         self._of_server = stack.enter_context(ExitStack())
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
         self._environment |= {
@@ -171,7 +177,7 @@ class Walk:
                     self._console(block)
                 case "pycon":
                     self._script(_DOCTEST, block, "session.txt")
-                case "python" if not (block.name and Path(block.name).stem in used):
+                case "python" if not (block.name and is_word_of(used, Path(block.name).stem)):
                     self._script(_SHOWN, block, "shown.py")
 
     def _console(self, block: Block) -> None:
@@ -191,16 +197,21 @@ class Walk:
         words = shlex.split(step.command)[2:]
         target = () if not words or words[0].startswith("-") else (words.pop(0),)
         server = self._of_server.enter_context(running(*target, *words, files=self.files))
-        self.server, self.folder = server, server.folder
+        self.server, self.folder, self._shown = server, server.folder, 0
         self._write_all()  # again: only now the port is known
         self._wait_for_log(step.expected, step.line)
 
     def _wait_for_log(self, lines: Sequence[str], line: int) -> None:
+        """What this block shows comes behind what earlier blocks have shown."""
         assert self.server, f"line {line} shows the log of a server, but none runs"
+        shown = self._shown
         for expected in lines:
             if expected.strip() != "…":
                 # searched for, not matched: lines come from several processes, in no order that a page could promise
-                self.server.wait_for_log(re.compile(_of_line(self._here(expected))))
+                sought = re.compile(_of_line(self._here(expected)))
+                found = self.server.wait_for_log(sought, LOG_S, since=self._shown)
+                shown = max(shown, self.server.log.split("\n").index(found, self._shown) + 1)
+        self._shown = shown
 
     def _run(self, step: Step) -> None:
         done = subprocess.run(

@@ -43,6 +43,8 @@ def test_commands() -> None:
             ("COMMAND", b"*0"),
             ("COMMAND COUNT", b":13"),
             ("CONFIG GET nothing", b"*0"),
+            ("CONFIG GET * save", b"*4"), ("", b"save"), ("", b""), ("", b"appendonly"), ("", b"no"),
+            ("CONFIG GET S[!b]?e", b"*2"), ("", b"save"), ("", b""),
             ("CONFIG GET save", b"*2"), ("", b"save"), ("", b""),
             ("CONFIG GET SAVE appendonly", b"*4"), ("", b"save"), ("", b""), ("", b"appendonly"), ("", b"no"),
             ("QUIT", b"+OK"),

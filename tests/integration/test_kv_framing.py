@@ -202,6 +202,35 @@ def test_a_pipe_full_of_requests_is_cut_in_one_go() -> None:
     assert seconds(16) < 160 * min(seconds(1) for _ in range(3))
 
 
+class Counting(example.Resp):  # type: ignore[misc,name-defined]
+    """Counts the steps, and the bytes that are skimmed."""
+
+    steps, skimmed = 0, 0
+
+    def step(self, *given: Any) -> Any:
+        self.steps += 1
+        return super().step(*given)
+
+    def skim(self, data: bytes, at: int, end: int, requests: Any) -> Any:
+        self.skimmed += min(end, len(data)) - at
+        return super().skim(data, at, end, requests)
+
+
+@pytest.mark.parametrize("odd", [b"PING\r\n", encoded(b"ECHO", b"\r\n")])
+def test_one_odd_request_does_not_slow_those_behind_it(odd: bytes) -> None:
+    framing, plain = Counting(), encoded(b"GET", b"name")
+    found, rest = framing.cut(None, plain * 3 + odd + plain * 3000)
+    assert (len(found), rest) == (3004, None)
+    assert framing.steps <= 50
+
+
+def test_odd_requests_that_alternate_are_not_skimmed_over_and_over() -> None:
+    framing, data = Counting(), (b"PING\r\n" + encoded(b"GET", b"name")) * 3000
+    found, rest = framing.cut(None, data)
+    assert (len(found), rest) == (6000, None)
+    assert framing.skimmed <= len(data) + 3000 * (example.NEAR + 1)
+
+
 WORDS = st.binary(max_size=12) | st.text("\r\n*$1 'a").map(str.encode)
 REQUESTS = st.lists(st.lists(WORDS, min_size=1, max_size=5))
 

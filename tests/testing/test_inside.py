@@ -4,9 +4,11 @@ import faulthandler
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -200,6 +202,44 @@ def test_a_server_that_does_not_stop_in_time_is_told_with_its_stacks() -> None:
     let_go(gate)
 
 
+def test_a_stop_hook_that_does_not_end_is_shown() -> None:
+    gate = threading.Event()
+
+    class Slow:
+        def stop(self) -> None:
+            gate.wait(20)
+
+        def __call__(self, message: bytes) -> bytes:
+            return message
+
+    with pytest.raises(HostError, match="did not stop within") as raised, running(Slow(), stop_timeout=0.3):
+        pass
+    assert "Thread paceline-watcher" in str(raised.value)
+    assert "gate.wait(20)" in str(raised.value)
+    let_go(gate)
+
+
+def test_after_a_cut_nothing_is_left_but_what_the_call_holds(tmp_path: Path) -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def wait(_message: bytes) -> None:
+        entered.set()
+        gate.wait(20)
+
+    place, before = tmp_path / "x.sock", sys.getswitchinterval()
+    with (
+        socket.socket(socket.AF_UNIX) as client,
+        running(wait, bind=f"unix:{place}", drain_timeout=0.1, switch_interval="2ms") as server,
+    ):
+        client.connect(str(place))
+        client.sendall(b"x")
+        assert entered.wait(5)
+        assert server.stop() == 4
+        assert not place.exists()
+        assert sys.getswitchinterval() == pytest.approx(before)
+    let_go(gate)
+
+
 def test_a_start_that_does_not_end_is_told_with_its_stack() -> None:
     gate = threading.Event()
 
@@ -239,6 +279,24 @@ def test_a_process_that_the_test_forks_holds_nothing_of_the_server() -> None:
             childs.close()
             ours.close()
             os.waitpid(child, 0)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_that_the_test_forks_keeps_no_connection() -> None:
+    ours, childs = socket.socketpair()
+    with ours, childs, running(lambda m: m) as server, connect(server) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        accepted = list(server._parts.worker.tables.open)  # type: ignore[attr-defined]
+        child = os.fork()
+        if child == 0:
+            left = [fd for fd in accepted if stat.S_ISSOCK(os.fstat(fd).st_mode)]
+            childs.sendall(b"%d of %d" % (len(left), len(accepted)))
+            os._exit(0)
+        assert ours.recv(100) == b"0 of 1"
+        os.waitpid(child, 0)
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

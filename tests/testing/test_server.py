@@ -54,6 +54,14 @@ def test_clients_have_the_limit_of_the_server() -> None:
             client.receive()
 
 
+def test_clients_that_were_closed_are_not_kept() -> None:
+    with running(shout) as server:
+        for _ in range(3):
+            server.client().close()
+        kept = server.client()
+        assert server._clients == [kept]
+
+
 def test_clients_that_are_left_open_are_closed_at_the_end() -> None:
     with running(shout) as server:
         client = server.client()

@@ -150,6 +150,47 @@ def test_a_script_that_starts_itself_again_and_again_is_told() -> None:
     assert "not reached" not in said
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_why_it_did_not_start_is_told_in_any_log(tmp_path: Path, log_format: str) -> None:
+    (tmp_path / "app.py").write_text("print('[1]')\n1/0\n")
+    with (
+        pytest.raises(TargetError, match=r"raised ZeroDivisionError while it was loaded \(exit code 3\)"),
+        running(f"{tmp_path}/app.py:x", log_format=log_format),
+    ):
+        pass
+
+
+def test_what_was_said_before_there_was_a_log_is_told_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(HostError, match=f"cannot listen on {place}"),
+            running("echo", bind=place, log_format="json"),
+        ):
+            pass
+
+
+def test_a_child_that_the_test_forked_does_not_keep_the_server_of_a_killed_test() -> None:
+    script = """if True:
+        import os, signal
+        from paceline.testing import running
+
+        with running("echo", workers=1) as server:
+            child = os.fork()
+            if child == 0:
+                os.close(1)
+                signal.pause()
+            print(server.pid, child, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=20, check=False)
+    server, child = map(int, done.stdout.split())
+    try:
+        wait_gone([server])
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_test_process_that_is_killed_takes_its_server_along() -> None:
     script = """if True:
         import os, signal
