@@ -68,10 +68,11 @@ ROOMS: Mapping[str, Room] = {
     ),
     "wsgi": Room(4, acts=ACTS),
     "client": Room(4, acts=ACTS),
+    "spoken": Room(4, acts=ACTS),
     "bench": Room(
         5,
         pure="comparison latency messages pacing patience plan replies report result tally troubles verdicts",
-        acts="crew dialling effort engine fast link machine member places progress run spoken traffic",
+        acts="crew dialling effort engine fast link machine member places progress run traffic",
     ),
     "connect": Room(
         5,

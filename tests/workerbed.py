@@ -303,20 +303,8 @@ def bed(
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     signal_read, signal_write = os.pipe()
-    plan = Plan(
-        settings=chosen,
-        target=handler,
-        listeners=(open_listener(parse_address("127.0.0.1:0"), 0, 64, None),) if listen else (),
-        inboxes=(),
-        board=board,
-        control=control,
-        fault_fd=-1,
-        seat=0,
-        slot=0,
-        generation=1,
-        supervisor_pid=os.getppid(),
-        close_fds=(),
-    )
+    listeners = (open_listener(parse_address("127.0.0.1:0"), 0, 64, None),) if listen else ()
+    plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)
     parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair"))

@@ -1,33 +1,20 @@
 """examples/kv.py: its framing, which makes the same requests of the same bytes however they arrive."""
 
-import importlib.util
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import loaded
 from paceline.errors import BadFrame
 from paceline.handlers import examine
 from paceline.wire import Broken, as_framing, truncated
 from splits import check_grows_in_place, chopped, outcome, quick, split_at, splits
 from splits import receive as receive_bytes
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "kv.py"
-
-
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("kv", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-example = loaded()
+example = loaded("kv")
 RESP = example.Resp()
 SMALL = example.Resp(most_words=4, most_bytes=640, most_line=40)
 

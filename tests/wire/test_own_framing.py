@@ -1,31 +1,16 @@
 """examples/own_framing.py: the framing that teaches how to write one keeps what those in the box keep."""
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import loaded
 from paceline.errors import BadFrame
 from paceline.handlers import examine
 from paceline.wire import as_framing, truncated
 from splits import check, check_broken, check_grows_in_place, check_linear, chopped, outcome, quick, receive
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_framing.py"
-
-
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("own_framing", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-example = loaded()
+example = loaded("own_framing")
 FRAMING = example.StxEtx(limit=8)
 
 

@@ -29,10 +29,10 @@ from paceline.bench.messages import on_the_wire
 from paceline.bench.pacing import SECOND, Schedule
 from paceline.bench.plan import Plan
 from paceline.bench.replies import Replies, raw_size_of
-from paceline.bench.spoken import framing_of, is_ours
 from paceline.clock import now_ns
 from paceline.errors import PacelineError
 from paceline.host.processes import die_with_parent
+from paceline.spoken import framing_of, is_ours
 
 TOLD_EVERY_NS = SECOND // 2
 

@@ -4,19 +4,17 @@ On the command line `\r \n \t \0 \\` and `\xHH` stand for the bytes they stand f
 per line (the line without its end, no escapes), or messages in the framing of the run.
 """
 
-import re
 from collections.abc import Sequence
 
 from paceline.errors import PeerError, UsageError
 from paceline.wire import BadReply, Broken, Framing, Raw, truncated
+from paceline.wire.escapes import NotAnEscapeError, unescaped
 
 MOST_BYTES = 16 << 20
 MOST_MESSAGES = 100_000
 """Limits of a file of messages: each process keeps all of them."""
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
-_ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
-_PIECE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", re.DOTALL)
 
 
 def generated(size: int) -> bytes:
@@ -26,22 +24,13 @@ def generated(size: int) -> bytes:
 
 def written(text: str) -> bytes:
     """The bytes of a message with escapes.  Raises UsageError."""
-    made = []
-    for piece in _PIECE.finditer(text):
-        code, escape, plain = piece.groups()
-        if plain is not None:
-            # What the command line could not decode comes as surrogates, and goes back to the bytes it was.
-            made.append(plain.encode("utf-8", "surrogateescape"))
-        elif code is not None:
-            made.append(bytes([int(code, 16)]))
-        elif escape in _ESCAPES:
-            made.append(_ESCAPES[escape])
-        else:
-            raise UsageError(
-                rf"message {text!r}: \{escape} is no escape; there are \r \n \t \0 \\ and \xHH (two hex digits), a "
-                r"backslash is \\"
-            )
-    return b"".join(made)
+    try:
+        return unescaped(text)
+    except NotAnEscapeError as error:
+        raise UsageError(
+            rf"message {text!r}: \{error.letter} is no escape; there are \r \n \t \0 \\ and \xHH (two hex digits), a "
+            r"backslash is \\"
+        ) from None
 
 
 def lines_of(content: bytes, name: str) -> tuple[bytes, ...]:

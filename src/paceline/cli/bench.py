@@ -5,15 +5,14 @@ What measures is imported when the command runs: `paceline serve` starts without
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from paceline.cli.serve import closing_options
-from paceline.cli.streams import complain, open_missing_standard_descriptors, show
-from paceline.errors import HostError, SettingError, UsageError
+from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
+from paceline.errors import SettingError, UsageError
 from paceline.settings.values import Choice, Kind, Number, Rate, Seconds, Size, Whole, WrongValueError
 
 _INTRODUCTION = """\
@@ -151,8 +150,7 @@ def _read(option: str, kind: Kind, raw: str | None, default: Any = None) -> Any:
 
 def _run(words: tuple[str, ...], compare: bool, json_: bool, quiet: bool, **given: Any) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
-    if sys.stdout is None:  # so Python has it when it was closed
-        raise HostError("standard output is closed; nothing can be shown: open it (>/dev/null, or a file)")
+    check_output()
     if compare:
         return _compare(words, json_)
     if len(words) > 1:
@@ -180,7 +178,7 @@ def _run(words: tuple[str, ...], compare: bool, json_: bool, quiet: bool, **give
 def _plan(address: str, given: Mapping[str, Any]) -> Any:
     from paceline.bench.messages import on_the_wire
     from paceline.bench.plan import ANY, DEFAULT_DURATION_S, WARMUP_S, Plan
-    from paceline.bench.spoken import framing_of, is_ours
+    from paceline.spoken import framing_of, is_ours
 
     limit = _read("--max-message", _LIMIT, given["max_message"], 1 << 20)
     text = given["framing"] or "raw"

@@ -101,16 +101,10 @@ def _is_open(fd: int) -> bool:
 def _framed(text: str, limit: int, given: Mapping[str, bool]) -> "Framed":
     """The framing of --framing, one in the box or the user's own.  Raises SettingError, TargetError, UsageError."""
     from paceline.connect.framed import Framed
-    from paceline.wire import Lines, Raw, as_framing, framing_from_text
-    from paceline.wire.parse import FORMS
+    from paceline.spoken import framing_of
+    from paceline.wire import Lines, Raw
 
-    word, _, rest = text.partition(":")
-    if word in FORMS or not rest:
-        framing = framing_from_text(text, limit)
-    else:
-        from paceline.worker.target import load_target
-
-        framing = as_framing(load_target(text), limit)
+    framing = framing_of(text, limit)
     if given["crlf"] and given["no_newline"]:
         raise UsageError("--crlf and --no-newline contradict each other: give one of them")
     if given["no_newline"] and not isinstance(framing, Raw):

@@ -14,8 +14,7 @@ class NobodyReadsError(Exception):
 
 def show(text: str) -> None:
     """Write a result to standard output.  Raises NobodyReadsError, or HostError when it cannot be written."""
-    if sys.stdout is None:
-        raise HostError("standard output is closed; nothing can be shown: open it (>/dev/null, or a file)")
+    check_output()
     try:
         try:
             sys.stdout.write(text)
@@ -27,6 +26,12 @@ def show(text: str) -> None:
         if error.errno == errno.EPIPE:
             raise NobodyReadsError from None
         raise HostError(f"standard output cannot be written: {error.strerror}; give it another place to go") from None
+
+
+def check_output() -> None:
+    """Raises HostError when standard output was closed from the beginning: before a result that nobody would see."""
+    if sys.stdout is None:  # so Python has it then
+        raise HostError("standard output is closed; nothing can be shown: open it (>/dev/null, or a file)")
 
 
 def _drop_standard_output() -> None:

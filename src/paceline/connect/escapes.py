@@ -11,14 +11,10 @@ text around (Unicode category Cf).  A backslash is shown doubled, so what is sho
 """
 
 import codecs
-import re
 from collections.abc import Mapping
 
 from paceline.errors import UsageError
-
-_BY_LETTER = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
-_WRITTEN = {13: r"\r", 10: r"\n", 9: r"\t", 0: r"\0", 92: r"\\"}
-_PIECE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", re.DOTALL)
+from paceline.wire.escapes import WRITTEN, NotAnEscapeError, encoded, unescaped
 
 BYTES_A_ROW = 16
 
@@ -32,20 +28,13 @@ def typed(text: str) -> bytes:
 
     Surrogates are bytes that were no UTF-8 (PEP 383) and become those again; a lone one that is not is "?".
     """
-    made = []
-    for piece in _PIECE.finditer(text):
-        code, letter, plain = piece.groups()
-        if plain is not None:
-            made.append(_encoded(plain))
-        elif code is not None:
-            made.append(bytes([int(code, 16)]))
-        elif letter in _BY_LETTER:
-            made.append(_BY_LETTER[letter])
-        else:
-            raise WrongEscape(
-                rf"{_named(letter)} is no escape; there are \n \r \t \0 \\ and \xHH (two hex digits), a backslash is \\"
-            )
-    return b"".join(made)
+    try:
+        return unescaped(text, _encoded)
+    except NotAnEscapeError as error:
+        raise WrongEscape(
+            rf"{_named(error.letter)} is no escape; there are \n \r \t \0 \\ and \xHH (two hex digits), a backslash is "
+            r"\\"
+        ) from None
 
 
 def _named(letter: str) -> str:
@@ -57,7 +46,7 @@ def _named(letter: str) -> str:
 
 def _encoded(text: str) -> bytes:
     try:
-        return text.encode("utf-8", "surrogateescape")
+        return encoded(text)
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
 
@@ -80,8 +69,8 @@ class _Table(dict[int, str]):
         return text
 
 
-_EXACT = _Table(_WRITTEN)
-_BY_LINE = _Table(_WRITTEN | {10: "\\n\n"})
+_EXACT = _Table(WRITTEN)
+_BY_LINE = _Table(WRITTEN | {10: "\\n\n"})
 _SAFE = _Table({10: "\n", 9: "\t", 92: "\\", 13: r"\r", 0: r"\0"})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from paceline.errors import BadFrame, MessageTooLarge, PeerError, UsageError
 from paceline.wire import BadReply, Broken, Delimited, Fixed, Framing, LengthPrefixed, Raw, describe
+from paceline.wire.contained import contained
 from paceline.wire.framing import size_text
 
 
@@ -14,7 +15,7 @@ class Framed:
     def __init__(self, framing: Framing, text: str = "") -> None:
         self.text = text or describe(framing)
         self.is_raw = isinstance(framing, Raw)
-        self._framing = framing
+        self._framing = contained(framing, self.text)
 
     def joined(self, message: bytes) -> bytes:
         """The bytes of one message.  Raises UsageError: it cannot be one, or the framing, the user's own, is wrong."""
@@ -22,15 +23,10 @@ class Framed:
             return self._framing.join([message])
         except BadReply as error:
             raise self._not_a_message(message, error) from None
-        except Exception as error:  # whatever the user's code raises
-            raise self._failed("join", error) from error
 
     def cut(self, rest: Any, data: bytes) -> tuple[Sequence[bytes], Any]:
         """The messages, and the new rest.  Raises UsageError: the framing, the user's own, is wrong."""
-        try:
-            return self._framing.cut(rest, data)
-        except Exception as error:
-            raise self._failed("cut", error) from error
+        return self._framing.cut(rest, data)
 
     def complaint(self, peer: str, rest: Any) -> PeerError | None:
         """What is wrong with what the server sent; None: nothing."""
@@ -41,9 +37,6 @@ class Framed:
         return BadFrame(
             f"what {peer} sent is no reply of the framing {self.text}: {rest.error}; which --framing does it speak?"
         )
-
-    def _failed(self, method: str, error: Exception) -> UsageError:
-        return UsageError(f"the framing {self.text} is at fault: its {method} raised {type(error).__name__}: {error}")
 
     def _not_a_message(self, message: bytes, error: BadReply) -> UsageError:
         framing, text = self._framing, self.text

@@ -5,23 +5,15 @@ the sum (SIOCOUTQ, unix(7)).  All workers send to a seat through one socket that
 all of them.  It counts memory rather than datagrams; small records cost the same, a long one counts for several.
 """
 
-import array
-import fcntl
 import os
 import socket
-import termios
 
-from paceline.host import passing
+from paceline.host import passing, streams
 
 
 def charged_bytes(writer: socket.socket) -> int:
     """What is in flight behind this writing end; 0 where the kernel does not tell."""
-    answer = array.array("i", (0,))
-    try:
-        fcntl.ioctl(writer, termios.TIOCOUTQ, answer)
-    except OSError:
-        return 0
-    return answer[0]
+    return streams.unsent_bytes(writer.fileno())
 
 
 def charge_of(record: bytes) -> int:

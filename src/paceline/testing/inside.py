@@ -152,20 +152,7 @@ class InsideServer(Server):
         board.sit(0, pid=os.getpid(), slot=0, generation=1, now_ns=clock.now_ns())
         no_signals = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # nobody writes to it
         stack.callback(os.close, no_signals)
-        self._plan = Plan(
-            settings=settings,
-            target=self.handler,
-            listeners=tuple(listeners),
-            inboxes=(),
-            board=board,
-            control=control,
-            fault_fd=-1,
-            seat=0,
-            slot=0,
-            generation=1,
-            supervisor_pid=0,
-            close_fds=(),
-        )
+        self._plan = Plan.alone(settings, self.handler, listeners, board, control)
         handler, self._spoken = self._load(self._plan)
         if "start" in handler.hooks:
             self._of_the_user(handler.hooks["start"])

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from paceline.errors import SettingError, TargetError
 from paceline.wire.delimited import LONGEST, Delimited
+from paceline.wire.escapes import WRITTEN, NotAnEscapeError, unescaped
 from paceline.wire.fixed import Fixed
 from paceline.wire.framing import Framing, size_text
 from paceline.wire.length_prefixed import WIDTHS, LengthPrefixed
@@ -31,10 +32,6 @@ FORMS = {
     "netstring": "netstring",
 }
 """What may be written, by its first word."""
-
-_ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
-_WRITTEN = {13: r"\r", 10: r"\n", 9: r"\t", 0: r"\0", 92: r"\\"}
-_PIECE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", re.DOTALL)
 
 
 def as_framing(given: object, max_message: int, of: str | None = None) -> Framing:
@@ -116,7 +113,7 @@ def describe(framing: object) -> str:
 
 
 def _written(byte: int) -> str:
-    return _WRITTEN.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
+    return WRITTEN.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
 
 
 def _wrong(text: str, why: str) -> SettingError:
@@ -166,20 +163,13 @@ def _fixed(text: str, argument: str, max_message: int) -> Fixed:
 
 
 def _delimiter(text: str, written: str) -> bytes:
-    made = b""
-    for piece in _PIECE.finditer(written):
-        code, escape, plain = piece.groups()
-        if plain is not None:
-            # What the command line could not decode comes as surrogates, and goes back to the bytes it was.
-            made += plain.encode("utf-8", "surrogateescape")
-        elif code is not None:
-            made += bytes([int(code, 16)])
-        elif escape in _ESCAPES:
-            made += _ESCAPES[escape]
-        else:
-            raise _wrong(
-                text, rf"\{escape} is no escape; there are \r \n \t \0 \\ and \xHH (two hex digits), a backslash is \\"
-            )
+    try:
+        made = unescaped(written)
+    except NotAnEscapeError as error:
+        raise _wrong(
+            text,
+            rf"\{error.letter} is no escape; there are \r \n \t \0 \\ and \xHH (two hex digits), a backslash is \\",
+        ) from None
     if not made:
         raise _wrong(text, rf"the delimiter is missing; write {FORMS['delimiter']}")
     if len(made) > LONGEST:

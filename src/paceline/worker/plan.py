@@ -1,6 +1,7 @@
 """What a worker is given when it is born: made by the supervisor before the fork, read by process.py after it."""
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paceline.host.listeners import Listener
@@ -41,3 +42,23 @@ class Plan:
     supervisor/child.py does so, and closes the inboxes' readers, before `worker.process.main` runs."""
     check: bool = False
     """Load the target, say Ready or Failed, leave: nothing is served.  Then there are no listeners and no inboxes."""
+
+    @classmethod
+    def alone(
+        cls, settings: Settings, target: object, listeners: Sequence[Listener], board: Board, control: socket.socket
+    ) -> "Plan":
+        """That of a worker which has no siblings, and no process of its own: it lives in whoever made it."""
+        return cls(
+            settings=settings,
+            target=target,
+            listeners=tuple(listeners),
+            inboxes=(),
+            board=board,
+            control=control,
+            fault_fd=-1,
+            seat=0,
+            slot=0,
+            generation=1,
+            supervisor_pid=0,
+            close_fds=(),
+        )

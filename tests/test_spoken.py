@@ -1,11 +1,11 @@
-"""bench/spoken.py: a framing in the box, or one's own."""
+"""spoken.py and wire/contained.py: a framing in the box, or one's own."""
 
 from pathlib import Path
 
 import pytest
 
-from paceline.bench.spoken import framing_of, is_ours
 from paceline.errors import SettingError, TargetError, UsageError
+from paceline.spoken import framing_of, is_ours
 from paceline.wire import Lines
 
 
