@@ -33,6 +33,8 @@ class WorkerState(IntEnum):
     SATURATED = 3
     DRAINING = 4
     GONE = 5
+    STANDBY = 6
+    """It could serve, and waits until its whole generation can."""
 
 
 class ThreadState(IntEnum):

@@ -6,8 +6,12 @@ is made; they are not frozen, because that takes twice as long to import, and a 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from paceline.worker.messages import Message
+
+if TYPE_CHECKING:
+    from paceline.settings import Settings
 
 
 @dataclass(slots=True)
@@ -67,6 +71,41 @@ class StopAsked:
 
 
 @dataclass(slots=True)
+class ReloadAsked:
+    """All workers are to be replaced by ones that run the present state of the user's code, with these settings."""
+
+    asker: int
+    """Who is told how it went: an id of the control socket's; 0: nobody, a signal asked."""
+    settings: "Settings"
+
+
+@dataclass(slots=True)
+class ScaleAsked:
+    """There are to be so many workers; or, with `by`, so many more or fewer than now."""
+
+    asker: int
+    workers: int = 0
+    by: int = 0
+
+
+@dataclass(slots=True)
+class DrainAsked:
+    """The worker of this slot is to be replaced, start first, and to leave."""
+
+    asker: int
+    slot: int
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a worker has used."""
+
+    messages: int
+    rss_bytes: int
+    """Resident memory; 0 when it cannot be had."""
+
+
+@dataclass(slots=True)
 class Ticked:
     """What is looked at every second."""
 
@@ -74,6 +113,8 @@ class Ticked:
     """The listeners, by index, in whose accept queue connections wait."""
     beats: Mapping[int, int] = field(default_factory=dict)
     """Per seat, when its watcher last ran: any number that changes as long as the watcher lives."""
+    usage: Mapping[int, Usage] = field(default_factory=dict)
+    """Per seat; empty where no limit is set that needs it."""
 
 
 @dataclass(slots=True)
@@ -81,7 +122,10 @@ class TimePassed:
     """Nothing else happened, and it is `Roster.next_at`, or later."""
 
 
-Event = Forked | ForkFailed | Said | Exited | SeatEmptied | StopAsked | Ticked | TimePassed
+Event = (
+    Forked | ForkFailed | Said | Exited | SeatEmptied | StopAsked | ReloadAsked | ScaleAsked | DrainAsked | Ticked
+    | TimePassed
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -91,6 +135,28 @@ class Spawn:
     slot: int
     seat: int
     generation: int
+    standby: bool = False
+    probe: bool = False
+
+
+@dataclass(slots=True)
+class Adopt:
+    """From now on workers of this generation have these settings."""
+
+    generation: int
+    settings: "Settings"
+
+
+@dataclass(slots=True)
+class Answer:
+    """Tell whoever asked (never 0) how it goes, or, as the last word, how it went."""
+
+    asker: int
+    text: str
+    detail: str = ""
+    """The user's traceback, or other lines."""
+    ok: bool = True
+    is_last: bool = True
 
 
 @dataclass(slots=True)
@@ -147,4 +213,4 @@ class End:
     code: int
 
 
-Command = Spawn | Tell | Abort | Kill | Vacate | Say | Announce | StopListening | End
+Command = Spawn | Adopt | Answer | Tell | Abort | Kill | Vacate | Say | Announce | StopListening | End

@@ -39,6 +39,31 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """worker → supervisor: a call takes longer than it may.  Said once for each such call; its stack is in the log."""
+
+    thread: int
+    """Its index in the worker."""
+    seconds: float
+    """How long it has run."""
+    limit_s: float
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """worker → supervisor, the answer to Dump: what each thread does, with its stack."""
+
+    asker: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """supervisor → worker: it was started in standby, and now it is its turn: accept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """supervisor → worker: take nothing new, finish what runs within so many seconds from now, leave.
 
@@ -46,6 +71,20 @@ class Drain:
     """
 
     within_s: float
+    hand_over: bool = False
+    """Others go on serving: parked connections move to them instead of being closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """supervisor → worker: say where your threads are."""
+
+    asker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """supervisor → worker: the file that the log goes to was moved away; open its path anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +95,20 @@ class Nudge:
     """
 
 
-Message = Ready | Failed | Leaving | Drain | Nudge
+Message = Ready | Failed | Leaving | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
 
-_KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (Ready, Failed, Leaving, Drain, Nudge)}
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__.lower(): kind for kind in (Ready, Failed, Leaving, Stuck, Dumped, Serve, Drain, Dump, Reopen, Nudge)
+}
 
 
 def encode(message: Message) -> bytes:
     """One datagram of at most `MOST_BYTES`."""
     encoded = _encoded(message)
     room = MOST_BYTES
-    while len(encoded) > MOST_BYTES and isinstance(message, Failed):
+    while len(encoded) > MOST_BYTES and isinstance(message, Failed | Dumped):
         room //= 2  # characters; one of them is 1 to 12 bytes of JSON, so this ends after a few rounds
-        shorter = replace(message, why=_cut(message.why, room // 4), traceback=_cut(message.traceback, room))
-        encoded = _encoded(shorter)
+        encoded = _encoded(_shortened(message, room))
     return encoded
 
 
@@ -89,9 +129,15 @@ def _encoded(message: Message) -> bytes:
     return json.dumps({"is": type(message).__name__.lower(), **asdict(message)}).encode()
 
 
+def _shortened(message: Failed | Dumped, room: int) -> Message:
+    if isinstance(message, Dumped):
+        return replace(message, text=_cut(message.text, room))
+    return replace(message, why=_cut(message.why, room // 4), traceback=_cut(message.traceback, room))
+
+
 def _fits(value: object, wanted: object) -> bool:
     if isinstance(value, bool):
-        return False  # which Python counts as an int
+        return wanted is bool  # which Python counts as an int
     return isinstance(value, (int, float) if wanted is float else wanted)  # type: ignore[arg-type]
 
 

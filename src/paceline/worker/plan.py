@@ -40,6 +40,10 @@ class Plan:
     """What belongs to the supervisor or to other seats: closed first of all, else end-of-file never arrives there.
 
     supervisor/child.py does so, and closes the inboxes' readers, before `worker.process.main` runs."""
+    standby: bool = False
+    """After Ready it waits for Serve before it accepts: others of its generation may still fail to start."""
+    probe: bool = False
+    """Before Ready the handler must answer the message of --probe, if there is one."""
     check: bool = False
     """Load the target, say Ready or Failed, leave: nothing is served.  Then there are no listeners and no inboxes."""
 
