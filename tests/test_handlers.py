@@ -372,6 +372,37 @@ def test_the_decorators_note_and_give_the_function_back() -> None:
     assert examine(functools.partial(marked), "app:it").marks.framing is framing
 
 
+def test_the_decorators_note_how_long_a_call_may_take() -> None:
+    """As it was said; what is wrong with it is found where the limit is made (worker/overdue.py)."""
+
+    @handlers.message(timeout=5)
+    def quick(message: bytes) -> bytes:
+        return message
+
+    @handlers.connection(timeout=None)
+    def long(conn: Any) -> None: ...
+
+    @handlers.message(timeout="2m")
+    class Says:
+        timeout = 7
+
+        def __call__(self, message: bytes) -> bytes:
+            return message
+
+    assert examine(quick, "app:it").marks.timeout == 5
+    assert examine(long, "app:it").marks.timeout is None
+    assert examine(Says, "app:it").marks.timeout == "2m"
+    assert examine(len, "len").marks.timeout == handlers.AUTO
+
+
+@pytest.mark.parametrize(
+    ("value", "noted"), [(7, 7), ("7s", "7s"), (None, None), (lambda self: 7, "auto"), (property(), "auto")]
+)
+def test_what_the_body_of_a_class_says_counts_if_it_can_be_a_time(value: object, noted: object) -> None:
+    found = type("Found", (), {"timeout": value, "__call__": lambda self, message: message})
+    assert examine(found, "app:Found").marks.timeout == noted
+
+
 def test_the_decorators_work_on_classes_their_methods_and_static_methods() -> None:
     @handlers.connection(start="data")
     class Whole:

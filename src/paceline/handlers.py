@@ -37,6 +37,8 @@ connected / disconnected: once per connection, with the connection; what `connec
 
 MARK = "__paceline__"
 
+AUTO = "auto"
+
 KINDS = ("message", "connection")
 
 _CONNECTION_NAMES = frozenset(
@@ -72,35 +74,39 @@ class Marks:
     kind: str | None = None
     framing: object = None
     start: str | None = None
+    timeout: object = AUTO
+    """How long a call may take, as for `--timeout`: seconds, a text, None (as long as it likes), or AUTO: not said."""
 
 
 @overload
 def message(handler: _Any, /) -> _Any: ...
 @overload
-def message(*, framing: object = None) -> Callable[[_Any], _Any]: ...
-def message(handler: Any = None, /, *, framing: object = None) -> Any:
+def message(*, framing: object = None, timeout: float | str | None = AUTO) -> Callable[[_Any], _Any]: ...
+def message(handler: Any = None, /, *, framing: object = None, timeout: float | str | None = AUTO) -> Any:
     """Mark a function or class as a message handler, and say which framing it speaks unless told otherwise.
 
-    `framing` is a framing object (`paceline.Lines(limit=65536)`, your own) or a text as for `--framing`.
+    `framing` is a framing object (`paceline.Lines(limit=65536)`, your own) or a text as for `--framing`.  `timeout` is
+    how long a call may take unless told otherwise: seconds, a text as for `--timeout`, or None for as long as it likes.
     """
     if isinstance(handler, str):
         raise TargetError(f"@message({handler!r}): give the framing by name, @message(framing={handler!r})")
-    return _mark(handler, Marks("message", framing=framing))
+    return _mark(handler, Marks("message", framing=framing, timeout=timeout))
 
 
 @overload
 def connection(handler: _Any, /) -> _Any: ...
 @overload
-def connection(*, start: str | None = None) -> Callable[[_Any], _Any]: ...
-def connection(handler: Any = None, /, *, start: str | None = None) -> Any:
+def connection(*, start: str | None = None, timeout: float | str | None = AUTO) -> Callable[[_Any], _Any]: ...
+def connection(handler: Any = None, /, *, start: str | None = None, timeout: float | str | None = AUTO) -> Any:
     """Mark a function or class as a whole-connection handler: it gets a blocking socket and a thread of its own.
 
     `start` says when the thread is spent: "accept" (as soon as somebody connects) or "data" (when something arrives).
+    `timeout` is how long it may take between two waits for its peer, unless told otherwise; as for `@message`.
     """
     if isinstance(handler, str) or start not in (None, "accept", "data"):
         given = repr(handler) if isinstance(handler, str) else f"start={start!r}"
         raise TargetError(f"@connection({given}): write @connection, or say when: start='accept' or start='data'")
-    return _mark(handler, Marks("connection", start=start))
+    return _mark(handler, Marks("connection", start=start, timeout=timeout))
 
 
 def _mark(handler: Any, marks: Marks) -> Any:
@@ -213,8 +219,16 @@ def _marks_of(built: object) -> Marks:
     found = (getattr(place, MARK, None) for place in (built, _call_of(built)))
     marks = next((marks for marks in found if isinstance(marks, Marks)), Marks())
     if marks.framing is None and not inspect.isroutine(built):
-        return replace(marks, framing=_own(built, "framing"))
+        marks = replace(marks, framing=_own(built, "framing"))
+    if marks.timeout == AUTO and not inspect.isroutine(built):
+        marks = replace(marks, timeout=_class_timeout(type(built)))
     return marks
+
+
+def _class_timeout(kind: type) -> object:
+    """`timeout = 5` in the body of a handler class.  What an instance or a method is called so is the user's own."""
+    found = inspect.getattr_static(kind, "timeout", AUTO)
+    return found if found is None or isinstance(found, int | float | str) else AUTO
 
 
 def _refuse_coroutines(found: object, name: str) -> None:

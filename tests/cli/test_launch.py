@@ -42,6 +42,14 @@ def test_a_wrong_framing_is_refused_before_anything_is_started(supervisor: "Supe
     assert not supervisor.calls
 
 
+def test_a_wrong_probe_is_refused_before_anything_is_started(supervisor: "Supervisor") -> None:
+    with pytest.raises(SettingError, match=r"^--probe ping\\q: \\q is no escape; there are \\r \\n"):
+        launch(given(probe="ping\\q"))
+    with pytest.raises(SettingError, match=r"^--probe-reply pong: there is no --probe that it could be the answer to"):
+        launch(given(probe_reply="pong"))
+    assert not supervisor.calls
+
+
 def test_chdir_is_applied_first_and_absolute_afterwards(supervisor: "Supervisor", folder: Path) -> None:
     (folder / "app").mkdir()
     launch(given(chdir="app"))

@@ -33,9 +33,14 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "start": "data",
         "chdir": "/",
         "heartbeat": "3",
+        "max_rss": "64m",
+        "max_messages_jitter": "0.5",
+        "probe_reply": "yes",
     }
     text = special.get(row.key) or {"Seconds": "1", "Whole": "7", "Choice": "json"}.get(type(row.kind).__name__, "5000")
     written = [text] if row.key == "target" else [row.option, text]
+    if row.key == "probe_reply":
+        written += ["--probe", "ping"]
     assert run("serve", *written).code == 0
     assert getattr(supervisor.settings, row.name) == row.kind.read(text) != row.default
 

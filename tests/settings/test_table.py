@@ -74,9 +74,18 @@ def test_the_documented_defaults() -> None:
             write_timeout=10.0,
             idle_timeout=None,
             keepalive=60.0,
+            timeout="auto",
+            max_messages=None,
+            max_messages_jitter=0.1,
+            max_rss=None,
+            max_age=None,
             boot_timeout=30.0,
             drain_timeout=30.0,
             heartbeat=10.0,
+            probe=None,
+            probe_reply=None,
+            pid=None,
+            control="auto",
             chdir=None,
             log_format="text",
         )
@@ -94,6 +103,11 @@ def test_the_documented_defaults() -> None:
         ("graceful-timeout", "drain_timeout"),
         ("as_", "as"),
         ("keep-alive", "keepalive"),
+        ("--timeout", "timeout"),
+        ("request-timeout", "timeout"),
+        ("harakiri", "timeout"),
+        ("max-requests", "max_messages"),
+        ("pidfile", "pid"),
     ],
 )
 def test_the_setting_that_was_meant_is_found(word: str, key: str) -> None:
@@ -103,8 +117,3 @@ def test_the_setting_that_was_meant_is_found(word: str, key: str) -> None:
 def test_a_word_like_no_setting_finds_none() -> None:
     assert nearest_setting("qqqqqq") is None
     assert nearest_setting("") is None
-
-
-@pytest.mark.parametrize("word", ["--timeout", "PACELINE_TIMEOUT", "request-timeout"])
-def test_a_limit_on_the_time_of_a_call_is_not_taken_for_another_time(word: str) -> None:
-    assert nearest_setting(word.removeprefix("PACELINE_")) is None

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from paceline.settings.table import TABLE
 from paceline.settings.values import (
     Addresses,
+    CallLimit,
     Choice,
+    Fraction,
     Kind,
     Number,
     Rate,
@@ -28,6 +30,8 @@ COUNT = Whole(low=1, high=4096, word="auto")
 SIZE = Size(low=1, high=1024**3)
 RATE = Rate(low=1, high=1024**3, word="off", means=0)
 TIME = Seconds(low=0.01, high=7 * 86400, word="off")
+LIMIT = CallLimit(low=0.01, high=7 * 86400, word="off")
+PART = Fraction()
 WORD = Choice(choices=("text", "json"), word="auto")
 TEXT = Text()
 
@@ -77,6 +81,13 @@ TEXT = Text()
         (TIME, "20000µs", 0.02),
         (TIME, "off", None),
         (TIME, None, None),
+        (LIMIT, "5", 5.0),
+        (LIMIT, " AUTO", "auto"),
+        (LIMIT, "off", None),
+        (LIMIT, None, None),
+        (PART, "0.1", 0.1),
+        (PART, 1, 1.0),
+        (PART, "0", 0.0),
         (WORD, "JSON", "json"),
         (WORD, "auto", None),
         (TEXT, "app:answer", "app:answer"),
@@ -128,6 +139,13 @@ def test_a_right_value_is_read(kind: Kind, raw: object, value: object) -> None:
         (TIME, "3 minutes", "180s"),
         (TIME, "3weeks", ""),
         (TIME, False, ""),
+        (LIMIT, 0, "off"),
+        (LIMIT, "atuo", "auto"),
+        (LIMIT, "of", "off"),
+        (LIMIT, "8d", "7d"),
+        (PART, "2", "1"),
+        (PART, -0.5, "0"),
+        (PART, "10%", ""),
         (WORD, "jsn", "json"),
         (WORD, "yaml", ""),
         (WORD, 3, ""),

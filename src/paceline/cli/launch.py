@@ -7,16 +7,24 @@ framing, the folder.  The supervisor is imported last, so that whoever only asks
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from paceline.cli import config
 from paceline.cli.streams import open_missing_standard_descriptors
 from paceline.errors import HostError, SettingError, TargetError, UsageError
+from paceline.host import activation, notify
 from paceline.settings import Settings
 from paceline.settings.sources import Arguments, Environment, Resolved, Source, lay, unknown_variables
+from paceline.settings.table import changed
+
+if TYPE_CHECKING:
+    from paceline.supervisor.testament import Testament
+
+UPGRADE_VARIABLES = ("PACELINE_UPGRADE_FD", "PACELINE_UPGRADE_TRY")
+"""Those of supervisor/start.py, which is imported later."""
 
 
 class Keywords(TypedDict, total=False):
@@ -40,9 +48,18 @@ class Keywords(TypedDict, total=False):
     write_timeout: float | str
     idle_timeout: float | str | None
     keepalive: float | str | None
+    timeout: float | str | None
+    max_messages: int | str | None
+    max_messages_jitter: float | str
+    max_rss: int | str | None
+    max_age: float | str | None
     boot_timeout: float | str
     drain_timeout: float | str
     heartbeat: float | str
+    probe: str | None
+    probe_reply: str | None
+    pid: "str | os.PathLike[str] | None"
+    control: "str | os.PathLike[str] | None"
     chdir: "str | os.PathLike[str] | None"
     log_format: str
 
@@ -58,20 +75,108 @@ def checked(resolved: Resolved) -> Settings:
         except SettingError as error:
             why = str(error).removeprefix(f"framing {settings.framing!r}: ")  # refused() says that by itself
             raise resolved.refused("framing", why) from None
+    for key in ("probe", "probe_reply"):
+        text = getattr(settings, key)
+        if text is not None:
+            from paceline.wire.escapes import NotAnEscapeError, unescaped
+
+            try:
+                unescaped(text)
+            except NotAnEscapeError as wrong:
+                there_are = r"there are \r \n \t \0 \\ and \xHH (two hex digits), a backslash is \\"
+                raise resolved.refused(key, rf"\{wrong.letter} is no escape; {there_are}") from None
+    if settings.probe_reply is not None and settings.probe is None:
+        raise resolved.refused("probe_reply", "there is no --probe that it could be the answer to; give that, too")
     return settings
 
 
-def launch(resolved: Resolved, target: object = None, *, check: bool = False) -> int:
+def launch(
+    resolved: Resolved,
+    target: object = None,
+    *,
+    check: bool = False,
+    look_again: Callable[[], Resolved] | None = None,
+    is_command: bool = False,
+) -> int:
     """Serve until the end, or only see whether the target can be served; returns the exit code.
 
-    `target` is the handler itself; None: the text in the settings.  Raises SettingError, HostError, TargetError.
+    `target` is the handler itself; None: the text in the settings.  `look_again` finds out what the settings are now,
+    for a reload; without it they stay as they are.  `is_command`: the command line of this process says all of it, so
+    that an upgrade can execute it once more.  Raises SettingError, HostError, TargetError.
     """
     if sys.platform != "linux":
         raise HostError(f"Paceline serves on Linux only, and this is {sys.platform}; use a Linux machine or container")
+    left, is_rehearsal = _left_to_us()
+    begun_in = _working_folder()
     settings = _entered(resolved, checked(resolved))
     from paceline.supervisor import loop
+    from paceline.supervisor.start import NO_COMMAND, Start, origin_of_this_process
 
-    return loop.check(settings, target) if check else loop.serve(settings, target)
+    if check:
+        return loop.check(settings, target)
+    if left is None:
+        passed = activation.take(os.environ, os.getpid())
+    else:
+        passed = activation.Passed({int(fd): name for fd, name in left.passed.items()})
+    settings = _with_passed(resolved, settings, passed, is_start=left is None)
+    if left is not None and is_rehearsal:
+        from paceline.supervisor.upgrade import examine
+
+        examine(left, settings)
+        return loop.check(settings, target)
+    manager = notify.take(os.environ, os.getpid())
+    origin = origin_of_this_process(begun_in, manager.variables) if is_command else NO_COMMAND
+    start = Start(origin, manager, passed.names, left)
+    if look_again is None:
+        return loop.serve(settings, target, None, start)
+    return loop.serve(settings, target, lambda before: _settings_now(look_again, before, begun_in, passed), start)
+
+
+def _left_to_us() -> "tuple[Testament | None, bool]":
+    """What the program left that was in this process before, and whether this is only tried (supervisor/upgrade.py)."""
+    if UPGRADE_VARIABLES[0] not in os.environ:
+        return None, False
+    from paceline.supervisor import upgrade
+
+    return upgrade.take(os.environ)
+
+
+def _with_passed(
+    resolved: Resolved, settings: Settings, passed: activation.Passed, *, is_start: bool = False
+) -> Settings:
+    """The sockets that were passed to us, where `bind` means them; at the start the log says what becomes of them."""
+    is_given = "bind" in resolved.sources
+    if passed == activation.NONE and not (is_given and any(text.startswith("fd://") for text in settings.bind)):
+        return settings
+    from paceline.cli.sockets import tell_of_sockets, with_sockets
+    from paceline.host.output import Log
+
+    settings = with_sockets(settings, passed, is_bind_given=is_given)
+    if is_start:
+        with closing(Log("paceline", settings.log_format)) as log:
+            tell_of_sockets(settings, passed, log.say, is_bind_given=is_given)
+    return settings
+
+
+def _settings_now(
+    look_again: Callable[[], Resolved], before: Settings, begun_in: str, passed: activation.Passed
+) -> Settings:
+    """What a reload serves with.  Raises SettingError for what is wrong, or cannot change without a restart."""
+    try:
+        os.chdir(begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
+    except OSError as error:
+        raise SettingError(
+            f"the folder {begun_in}, where the server was started, cannot be entered: {error.strerror}"
+        ) from None
+    resolved = look_again()
+    settings = _with_passed(resolved, checked(resolved), passed)
+    if settings.chdir is not None:
+        settings = replace(settings, chdir=os.path.join(begun_in, settings.chdir))
+    for row in changed(before, settings):
+        if row.reload == "restart":
+            shown = row.kind.show(getattr(before, row.name))
+            raise resolved.refused(row.key, f"a reload cannot change it, only a restart can; it stays {shown}")
+    return settings
 
 
 def _entered(resolved: Resolved, settings: Settings) -> Settings:
@@ -101,7 +206,7 @@ def _working_folder() -> str:
 
 def warn_of_unknown(environment: Iterable[str], log_format: str) -> None:
     """Say which PACELINE_* variables have no effect; they may be somebody else's, so it is no error."""
-    texts = unknown_variables(environment, known={config.VARIABLE})
+    texts = unknown_variables(environment, known={config.VARIABLE, *UPGRADE_VARIABLES})
     if texts:
         from paceline.host.output import Log
 
@@ -125,14 +230,18 @@ def serve(target: object, file: "str | os.PathLike[str] | None", keywords: Mappi
             f"@paceline.message(framing=…)"
         )
     named = {"target": target if isinstance(target, str) else _name_of(target)}
-    sources: list[Source] = [Arguments({**keywords, **named})]
-    if file is not None:
-        sources.append(Environment(os.environ))
-        sources.append(config.named(os.fsdecode(file), f"config={os.fsdecode(file)!r}"))
-    resolved = lay(sources)
+
+    def look() -> Resolved:
+        sources: list[Source] = [Arguments({**keywords, **named})]
+        if file is not None:
+            sources.append(Environment(os.environ))
+            sources.append(config.named(os.fsdecode(file), f"config={os.fsdecode(file)!r}"))
+        return lay(sources)
+
+    resolved = look()
     if file is not None:
         warn_of_unknown(os.environ, resolved.settings.log_format)
-    return launch(resolved, None if isinstance(target, str) else target)
+    return launch(resolved, None if isinstance(target, str) else target, look_again=look)
 
 
 def _name_of(handler: object) -> str:

@@ -14,7 +14,7 @@ from paceline import __version__
 from paceline.cli import config, launch
 from paceline.cli.streams import open_missing_standard_descriptors, show
 from paceline.settings.manual import print_config
-from paceline.settings.sources import CommandLine, Environment, File, Source, lay
+from paceline.settings.sources import CommandLine, Environment, File, Resolved, Source, lay
 from paceline.settings.table import GROUPS, TABLE, Setting
 from paceline.settings.values import Choice
 
@@ -130,18 +130,22 @@ def _run(
 ) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     written = {key: raw for key, raw in values.items() if raw not in (None, ())}
-    sources: list[Source] = [CommandLine(written, context.meta[_SPELLED]), Environment(os.environ)]
-    file = _file(config_file)
-    if file is not None:
-        sources.append(file)
-    resolved = lay(sources)
+
+    def look() -> Resolved:
+        sources: list[Source] = [CommandLine(written, context.meta[_SPELLED]), Environment(os.environ)]
+        file = _file(config_file)
+        if file is not None:
+            sources.append(file)
+        return lay(sources)
+
+    resolved = look()
     launch.warn_of_unknown(os.environ, resolved.settings.log_format)
     if print_:
         launch.checked(resolved)
         show(print_config(resolved))
         if not check:
             return 0
-    return launch.launch(resolved, check=check)
+    return launch.launch(resolved, check=check, look_again=look, is_command=True)
 
 
 def _file(named: str | None) -> File | None:

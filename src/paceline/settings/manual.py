@@ -24,7 +24,7 @@ shows every value and where it came from, as a file that can be used with `--con
 
 Sizes are bytes, or have a unit: `64k`, `64KiB`, `1.5MiB`, `1g`; all units are powers of 1024. Times are seconds, or
 have a unit: `20us`, `500ms`, `30s`, `2m`, `1h`, `1d`. Where `auto` or `off` is allowed, it can be written everywhere,
-so that an option can take back what the file says; in Python it is `None`.
+so that an option can take back what the file says; in Python it is `None` (where both are allowed, that is `off`).
 """
 
 
@@ -63,6 +63,6 @@ def reference() -> str:
 
 def _line(row: Setting) -> str:
     option = f"`{row.option}`" + (f", `{row.short}`" if row.short else "")
-    allowed = row.kind.allowed and " or ".join(filter(None, (row.kind.allowed, row.kind.word and f"`{row.kind.word}`")))
+    allowed = row.kind.allowed and " or ".join((row.kind.allowed, *(f"`{word}`" for word in row.kind.words)))
     cells = (f"`{row.key}`", f"{option}<br>`{row.variable}`", f"`{row.default_text}`", allowed, row.help)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

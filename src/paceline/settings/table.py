@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from paceline.settings.values import Addresses, Choice, Kind, Rate, Seconds, Size, Text, Whole, near
+from paceline.settings.values import (
+    Addresses,
+    CallLimit,
+    Choice,
+    Fraction,
+    Kind,
+    Rate,
+    Seconds,
+    Size,
+    Text,
+    Whole,
+    near,
+)
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 DAY = 86_400.0
@@ -20,6 +32,8 @@ SERVED = "What is served, and where"
 CREW = "Processes and threads"
 SIZES = "Limits of number and size"
 PEERS = "Limits of time: the peers"
+CALLS = "Limits of time: the handler"
+RECYCLING = "When a worker is replaced though it works"
 WORKERS = "Limits of time: our own processes"
 AROUND = "Surroundings"
 
@@ -46,8 +60,9 @@ class Settings:
         "new workers", also="app application handler")  # fmt: skip
     bind: tuple[str, ...] = _row(
         ("127.0.0.1:8888",), Addresses(), SERVED,
-        "where to listen: HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or fd://N; port 0 takes a free one; "
-        "may be given several times, or separated by commas in a single text",
+        "where to listen: HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH, fd://N (an inherited socket) or "
+        "fd://NAME (as systemd names it); port 0 takes a free one; may be given several times, or separated by commas "
+        "in a single text; without it, the sockets that systemd passed, if it did",
         "restart", short="-b", also="address host listen port socket p")  # fmt: skip
     as_: str | None = _row(
         None, Choice(choices=("message", "connection"), word="auto", metavar="KIND"), SERVED,
@@ -125,6 +140,28 @@ class Settings:
         "how long a peer may be silent before TCP asks whether its machine is still there; after as long again without "
         "an answer the connection is given up; rounded up to whole seconds",
         "restart", also="keep_alive")  # fmt: skip
+    timeout: float | Literal["auto"] | None = _row(
+        "auto", CallLimit(low=0.01, high=7 * DAY, word="off", metavar="TIME|auto|off"), CALLS,
+        "a call may take so long; one that takes longer is reported with its stack, and its worker is replaced once "
+        "the other calls are done; auto: as the handler says, else 30s",
+        "new workers", also="call_timeout request_timeout worker_timeout harakiri")  # fmt: skip
+    max_messages: int | None = _row(
+        None, Whole(low=1, high=1_000_000_000, word="off", metavar="N|off"), RECYCLING,
+        "a worker that has answered so many messages is replaced",
+        "new workers", also="max_requests limit_max_requests")  # fmt: skip
+    max_messages_jitter: float = _row(
+        0.1, Fraction(), RECYCLING,
+        "by which part of it --max-messages is shortened at most, by chance, so that workers do not all come to it "
+        "together",
+        "new workers", also="max_requests_jitter")  # fmt: skip
+    max_rss: int | None = _row(
+        None, Size(low=16 * MIB, high=1024 * GIB, word="off", metavar="SIZE|off"), RECYCLING,
+        "a worker whose memory (resident set) is larger is replaced",
+        "new workers", also="reload_on_rss workers_max_rss max_memory")  # fmt: skip
+    max_age: float | None = _row(
+        None, _limit(1.0, 365 * DAY, off=True), RECYCLING,
+        "a worker that is older is replaced",
+        "new workers", also="max_worker_lifetime workers_lifetime lifetime")  # fmt: skip
     boot_timeout: float = _row(
         30.0, _limit(0.1), WORKERS,
         "a worker must have imported the target and be ready within this time",
@@ -137,6 +174,23 @@ class Settings:
         10.0, _limit(3.0), WORKERS,
         "a worker that shows no sign of life for this time is killed and replaced; it shows one every second",
         "at once")  # fmt: skip
+    probe: str | None = _row(
+        None, Text(word="off", metavar="MESSAGE"), WORKERS,
+        r"a message that the first worker, and the first one of each reload, must answer before it serves; escapes "
+        r"such as \n are understood",
+        "new workers")  # fmt: skip
+    probe_reply: str | None = _row(
+        None, Text(word="any", metavar="REPLY|any"), WORKERS,
+        r"what the answer to --probe must be; escapes such as \n are understood",
+        "new workers", also="probe_answer")  # fmt: skip
+    pid: str | None = _row(
+        None, Text(word="off", metavar="FILE|off"), AROUND,
+        "write the process id of the supervisor to this file; it is removed at the end",
+        "restart", also="pidfile pid_file")  # fmt: skip
+    control: str | None = _row(
+        "auto", Text(word="off", metavar="PATH|auto|off"), AROUND,
+        "the Unix socket on which paceline ctl is answered; auto: one in the runtime folder, which ctl finds by itself",
+        "restart", also="control_socket stats_socket")  # fmt: skip
     chdir: str | None = _row(
         None, Text(word=".", metavar="DIR"), AROUND,
         "go to this folder before anything but the configuration file is looked for",
@@ -195,14 +249,13 @@ GROUPS: Mapping[str, list[Setting]] = {
 }
 
 
-NOT_HERE = frozenset({"timeout", "call_timeout", "request_timeout", "worker_timeout"})
-"""What other servers call a limit on the time of a call, which does not exist here: no other time is meant by it."""
+def changed(before: Settings, after: Settings) -> list[Setting]:
+    """The rows whose values differ."""
+    return [row for row in TABLE if getattr(before, row.name) != getattr(after, row.name)]
 
 
 def nearest_setting(word: str) -> Setting | None:
     """The setting whose name, or whose name in other servers, is most like `word`."""
     folded = word.strip("-_").casefold().replace("-", "_")
-    if folded in NOT_HERE:
-        return None
     names = {name: row for row in TABLE for name in (*row.also, row.key)}
     return names.get(folded) or names.get(near(folded, names))

@@ -7,6 +7,8 @@ name.  What a kind shows, it reads back as the same value.
     Whole      64
     Size       4096, 64k, 1.5MiB: k, m, g stand for powers of 1024, with or without "iB" or "B" behind them
     Seconds    30, 30s, 500ms, 2m, 1h, 1d, 20us
+    CallLimit  the same, or auto
+    Fraction   0.1
     Choice     one of a few words
     Text       anything but nothing
     Addresses  127.0.0.1:8888, or several
@@ -18,13 +20,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from paceline.addresses import FORMS, Address, NotAnAddressError, parse_address
 
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµμ/]*)\s*")
 _DIGITS = 18
 """More digits than this are over every limit; int() itself refuses, by another error, to read thousands of them."""
+
+
+AUTO: Literal["auto"] = "auto"
 
 
 class WrongValueError(Exception):
@@ -68,7 +73,12 @@ class Kind:
     @property
     def rule(self) -> str:
         """What a value must be, to stand behind "must be"."""
-        return f"{self.body}, or {self.word}" if self.word else self.body
+        return ", or ".join((self.body, *self.words))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that it takes besides what it is made for."""
+        return (self.word,) if self.word else ()
 
     @property
     def body(self) -> str:
@@ -139,7 +149,7 @@ class Number(Kind):
             return raw, ""
         found = _NUMBER.fullmatch(raw) if isinstance(raw, str) else None
         if found is None:
-            raise WrongValueError(self.rule, near(raw, [self.word]) if isinstance(raw, str) and self.word else "")
+            raise WrongValueError(self.rule, near(raw, self.words) if isinstance(raw, str) else "")
         digits, unit = found.groups()
         is_short = digits.lstrip("+-").isdecimal() and len(digits) <= _DIGITS
         return int(digits) if is_short else float(digits), unit.casefold()
@@ -245,6 +255,45 @@ class Seconds(Number):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimit(Seconds):
+    """A time for which two words stand: `off` for no limit, which is None, and `auto`, which is itself."""
+
+    metavar: str = "TIME|auto|off"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return (AUTO, self.word)
+
+    def body_of(self, raw: object) -> float | Literal["auto"]:
+        if isinstance(raw, str) and raw.strip().casefold() == AUTO:
+            return AUTO
+        return Seconds.body_of(self, raw)  # type: ignore[no-any-return]
+
+    def shown(self, value: float | Literal["auto"]) -> str:
+        return AUTO if value == AUTO else Seconds.shown(self, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fraction(Number):
+    """A part of a whole."""
+
+    low: float = 0.0
+    high: float = 1.0
+    metavar: str = "FRACTION"
+    units: ClassVar[dict[str, tuple[int, int]]] = {"": (1, 1)}
+
+    @property
+    def body(self) -> str:
+        return f"a number from {self.allowed}"
+
+    def shown(self, value: float) -> str:
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+    def _typed(self, value: float) -> float:
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Kind):
     """One of a few words."""
 
@@ -261,7 +310,7 @@ class Choice(Kind):
     def body_of(self, raw: object) -> str:
         folded = raw.strip().casefold() if isinstance(raw, str) else ""
         if folded not in self.choices:
-            raise WrongValueError(self.rule, near(folded, (*self.choices, self.word)))
+            raise WrongValueError(self.rule, near(folded, (*self.choices, *self.words)))
         return folded
 
 
