@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 from leftovers import adopt_orphans, belongings, end_processes, eventually, wait_gone
 from paceline import clock
+from paceline.worker.messages import Message, encode
 
 DEADLINE_S = 20.0
 
@@ -93,6 +94,10 @@ class WorkerProcess:
 
     def drain(self, within_s: float) -> None:
         self._tell(do="drain", within_s=within_s)
+
+    def send(self, message: Message) -> None:
+        """The supervisor says this."""
+        self._tell(do="send", datagram=encode(message).decode())
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -276,6 +281,8 @@ def run_rig(config: dict[str, Any]) -> NoReturn:
                 command = json.loads(line)
                 if command["do"] == "drain":
                     ours.send(messages.encode(messages.Drain(command["within_s"])))
+                elif command["do"] == "send":
+                    ours.send(command["datagram"].encode())
                 elif is_connected:
                     poll.unregister(ours)
                     ours.close()

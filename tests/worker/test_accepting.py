@@ -166,7 +166,7 @@ def test_what_nobody_foresaw_is_said_and_does_not_spin(number: int) -> None:
 def test_a_listener_that_the_drain_has_closed_is_no_failure() -> None:
     """The watcher closes it while the leader is at it."""
     with door(errno.EBADF) as here:
-        here.worker.draining = True
+        here.worker.leaving = True
         here.accept()
         assert not here.bed.log.said
         assert here.bed.cell("accept_errors") == 0
@@ -192,9 +192,9 @@ def test_shut_in_the_middle_of_a_burst_it_takes_no_more(reason: Shut) -> None:
     with door(None, None, None) as here:
         admit = here.accepting.admit
 
-        def admit_and_shut(fd: int, listener: int, passes: int = 0) -> bool:
+        def admit_and_shut(fd: int, listener: int) -> bool:
             here.worker.gate.shut(reason)
-            return admit(fd, listener, passes)
+            return admit(fd, listener)
 
         here.accepting.admit = admit_and_shut  # type: ignore[method-assign]
         here.accept()
@@ -333,7 +333,7 @@ class Sibling:
 def test_what_a_sibling_takes_is_not_ours() -> None:
     with door(None, None, None) as here:
         sibling = Sibling(True, False, True)
-        here.accepting.passing = cast("Any", sibling)
+        here.accepting.giving = cast("Any", sibling)
         here.accept()
         assert len(here.open) == 1
         assert here.bed.cell("accepted") == 3
@@ -342,7 +342,7 @@ def test_what_a_sibling_takes_is_not_ours() -> None:
 
 def test_what_came_from_a_sibling_is_not_passed_on() -> None:
     with door() as here:
-        here.accepting.passing = cast("Any", Sibling())
+        here.accepting.giving = cast("Any", Sibling())
         here.hand_in()
         assert len(here.open) == 1
 
@@ -380,7 +380,7 @@ def test_one_that_is_closed_in_the_same_moment_is_seen() -> None:
 
 def test_the_drain_is_not_disturbed_by_the_limit() -> None:
     with door(max_connections=1) as here:
-        here.worker.draining = True
+        here.worker.leaving = True
         here.hand_in()
         assert not here.worker.gate.reasons
         assert not here.bed.log.said

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.worker.balance import Sibling, choose, is_clearly_more
+from paceline.worker.balance import Sibling, Takers, choose, is_clearly_more
 
 LIMIT = 10_000
 
@@ -183,3 +183,58 @@ def test_new_workers_are_filled_up() -> None:
     shares = farm.settle()
     assert sum(shares) == 500 - lost
     assert min(shares) >= 80
+
+
+# Those who must go
+
+
+def takers(*found: tuple[int, int, int, int]) -> Takers:
+    """(seat, connections, limit, generation) of each; in the inbox of seat 9 there are three."""
+    return Takers((Sibling(*one) for one in found), lambda seat: 3 if seat == 9 else 0)
+
+
+def best(found: Takers, generation: int | None = None) -> int | None:
+    taker = found.best(generation)
+    return None if taker is None else taker.seat
+
+
+def test_the_least_loaded_takes_it_and_what_waits_counts() -> None:
+    assert best(takers((1, 5, 10, 1), (9, 1, 10, 1), (2, 3, 10, 1))) == 2
+    assert best(takers((1, 5, 10, 1), (9, 1, 10, 1))) == 9
+
+
+def test_of_the_newest_generation() -> None:
+    found = takers((1, 0, 10, 1), (2, 8, 10, 2))
+    assert best(found) == 2
+    assert best(found, 1) == 1
+    assert best(found, 3) is None
+
+
+def test_who_has_no_room_takes_nothing() -> None:
+    assert not takers((1, 10, 10, 1), (9, 7, 10, 1))
+    assert best(takers()) is None
+
+
+def test_what_was_given_counts_until_there_is_no_room() -> None:
+    found = takers((1, 0, 2, 1), (2, 1, 2, 1))
+    given = []
+    while (taker := found.best()) is not None:
+        given.append(taker.seat)
+        found.on_given(taker)
+    assert given == [1, 1, 2]
+    assert not found
+
+
+def test_a_full_inbox_is_left_out() -> None:
+    found = takers((1, 0, 9, 1), (2, 1, 9, 1))
+    taker = found.best()
+    assert taker is not None
+    found.on_full(taker)
+    assert best(found) == 2
+
+
+def test_an_old_generation_can_be_left_out() -> None:
+    found = takers((1, 0, 9, 1), (2, 0, 9, 2), (3, 0, 9, 3))
+    found.leave_out(2)
+    assert best(found) == 3
+    assert best(found, 2) is None

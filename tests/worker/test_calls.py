@@ -2,11 +2,14 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 
+from paceline import clock
 from paceline.handlers import Close
+from paceline.worker import calls
 from workerbed import Bed, Gate, bed, receive_all, receive_exactly, reset
 
 
@@ -305,6 +308,24 @@ def test_pieces_that_block_count_as_blocking() -> None:
             gate.open()
             receive_exactly(client, 2)
         assert worker.thread_total("sampled") > 1
+
+
+def test_a_clock_of_the_thread_that_is_ahead_makes_no_call_wait_for_less_than_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clocks are read one after the other: what lies between them may be more than a short call waited."""
+    ran, gave_way = count(step=10**12), count()
+    with bed(lambda message: message, framing="line") as worker:
+        client = worker.connect()
+        monkeypatch.setattr(clock, "thread_cpu_ns", lambda: next(ran))
+        monkeypatch.setattr(calls, "voluntary_switches", lambda: next(gave_way))
+        worker.worker.sample_due = True
+        client.sendall(b"x\n")
+        receive_exactly(client, 2)
+        monkeypatch.undo()
+        worker.tick()
+        assert worker.thread_total("sampled") >= 1
+        assert worker.worker.estimate.mean_blocked_ns == 0
 
 
 @pytest.mark.parametrize("hook", ["connected", "disconnected"])

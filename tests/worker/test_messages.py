@@ -6,7 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.worker.messages import MOST_BYTES, Drain, Failed, Leaving, Message, Nudge, Ready, decode, encode
+from paceline.worker.messages import (
+    MOST_BYTES,
+    Drain,
+    Dump,
+    Dumped,
+    Failed,
+    Leaving,
+    Message,
+    Nudge,
+    Ready,
+    Reopen,
+    Serve,
+    Stuck,
+    decode,
+    encode,
+)
 
 EACH = [
     Ready("message", "lines"),
@@ -17,7 +32,13 @@ EACH = [
     Leaving(cut=3),
     Drain(30.0),
     Drain(within_s=0.0),
+    Drain(30.0, hand_over=True),
     Nudge(),
+    Serve(),
+    Reopen(),
+    Dump(7),
+    Dumped(7, "thread 0 · leads\n"),
+    Stuck(3, 30.2, 30.0, "192.0.2.7:50312"),
 ]
 
 

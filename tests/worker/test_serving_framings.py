@@ -133,6 +133,9 @@ class Failing(ByteByByte):
 class Unreadable(Sequence[bytes]):
     """Looks like one message until somebody looks at it."""
 
+    def __repr__(self) -> str:
+        return "Unreadable()"
+
     def __len__(self) -> int:
         return 1
 

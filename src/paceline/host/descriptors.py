@@ -1,4 +1,4 @@
-"""How many descriptors this process may have, how many it has, and one kept in reserve.  Any thread may call these."""
+"""How many descriptors this process may have, how many it has, and some kept in reserve.  Any thread may call these."""
 
 import os
 import resource
@@ -26,44 +26,47 @@ def open_count() -> int:
 
 
 class Spare:
-    """A descriptor kept in reserve: given back when one is needed and there is none, taken again when there is one.
+    """Descriptors kept in reserve: given back when they are needed and there are none, taken again when there are.
 
-    It is an eventfd: a file of its own, so that giving it back helps against the system's limit (ENFILE), too.
+    They are eventfds: files of their own, so that giving one back helps against the system's limit (ENFILE), too.
     """
 
-    __slots__ = ("_fd", "_lock")
+    __slots__ = ("_count", "_fds", "_lock")
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         self._lock = threading.Lock()
-        self._fd = -1  # guarded by lock
+        self._count = count
+        self._fds: list[int] = []  # guarded by lock
         self.take_back()
 
     @property
     def is_held(self) -> bool:
-        return self._fd >= 0
+        """There is one to give."""
+        return bool(self._fds)
 
     def give(self) -> bool:
-        """Make room for one descriptor.  False: it has been given already.
+        """Make room for one descriptor.  False: all have been given already.
 
         Another thread may take the room; whoever needs it must be able to bear that.
         """
         with self._lock:
-            fd, self._fd = self._fd, -1
-        if fd < 0:
-            return False
+            if not self._fds:
+                return False
+            fd = self._fds.pop()
         os.close(fd)
         return True
 
     def take_back(self) -> bool:
-        """Hold one in reserve again.  False: there is none left, and nothing is held."""
+        """Hold all of them in reserve again.  False: there are not enough left."""
         with self._lock:
-            if self._fd < 0:
+            while len(self._fds) < self._count:
                 try:
-                    self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                    self._fds.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
                 except OSError:
                     return False
             return True
 
     def close(self) -> None:
         """Hold none any more, at the end."""
-        self.give()
+        while self.give():
+            pass

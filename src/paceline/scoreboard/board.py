@@ -18,6 +18,7 @@ Any thread may call `snapshot`.  `sit` and `leave` are for the one process that 
 """
 
 import contextlib
+from collections.abc import Iterator
 from mmap import mmap
 
 from paceline.errors import UsageError
@@ -111,6 +112,11 @@ class Board:
         """The seat is free; its worker is dead.  What it did stays counted, what it was doing is gone."""
         self._begin_anew(seat)
 
+    def total(self, seat: int, name: str) -> int:
+        """The sum of a thread's cell over all threads that the seat ever had."""
+        cell, words = self.layout.thread_cell[name], self.words
+        return sum(words[row + cell] for row in self._thread_rows(seat))
+
     def snapshot(self) -> Snapshot:
         """A copy of all that was ever used."""
         layout, parts = self.layout, []
@@ -134,10 +140,16 @@ class Board:
         row = layout.worker_index(seat)
         words[row + layout.worker_cell["state"]] = WORKER_STATES["free"]  # first: the others are not to be believed now
         _clear(words, row, layout.worker_fields)
+        for thread_row in self._thread_rows(seat):
+            _clear(words, thread_row, layout.thread_fields)
+
+    def _thread_rows(self, seat: int) -> Iterator[int]:
+        """Where the rows of a seat's threads begin, of those that were ever used, and some of their neighbours."""
+        layout = self.layout
         at, cells = layout.thread_index(seat, 0), layout.thread_cells
         for start, end in memory.touched(self.fd, at * CELL_BYTES, (at + layout.threads * cells) * CELL_BYTES):
             for thread in rows_within(at, cells, layout.threads, start // CELL_BYTES, end // CELL_BYTES):
-                _clear(words, at + thread * cells, layout.thread_fields)
+                yield at + thread * cells
 
 
 def _clear(words: "memoryview[int]", row: int, fields: tuple[Field, ...]) -> None:

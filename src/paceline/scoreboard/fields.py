@@ -111,7 +111,7 @@ WORKER_FIELDS: tuple[Field, ...] = (
     Field("connections", _G, "connections", "open now"),
     Field("connections_limit", _G, "connections", "how many may be open at once"),
     Field("accepted", _C, "connections", "taken from the listeners"),
-    Field("passed", _C, "connections", "fresh ones given to a sibling"),
+    Field("passed", _C, "connections", "given to a sibling"),
     Field("received", _C, "connections", "taken from the inbox"),
     Field("closed", _C, "connections", "closed, for whatever reason"),
     Field("closed_peer", _C, "connections", "closed because the peer ended or reset them"),

@@ -38,8 +38,9 @@ class Framing(Protocol):
         """The messages that are complete now that `data` came in behind `rest`, and the new rest.
 
         `rest` is what the last call for this connection returned, None at first; None means that no part of a message
-        is kept.  It belongs to this one connection and may be changed in place.  Keep builtin values in it (bytes,
-        bytearray, int, list), which can move to another process.
+        is kept.  It belongs to this one connection and may be changed in place.  Keep builtin values in it, which can
+        move to another process: bytes or a bytearray that are what arrived, and then any version of the code can go on
+        with them (see above); or anything else (int, list, ...), which only the same code can.
 
         Messages are bytes in all framings of the box.  One of your own may give whatever its handlers take: the worker
         passes them on and does not look into them.

@@ -19,7 +19,7 @@ from paceline.host.listeners import Listener
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
-from paceline.worker.handover import Passing
+from paceline.worker.giving import Giving
 from paceline.worker.lifecycle import State
 from paceline.worker.worker import Worker
 
@@ -62,10 +62,10 @@ OUTCOMES: Mapping[int, Outcome] = {
 class Accepting:
     """The new connections of one worker."""
 
-    def __init__(self, worker: Worker, listeners: Mapping[int, Listener], passing: Passing | None) -> None:
+    def __init__(self, worker: Worker, listeners: Mapping[int, Listener], giving: Giving | None) -> None:
         self.worker = worker
         self.listeners = listeners
-        self.passing = passing
+        self.giving = giving
         self.ways_in = {listener.index: WayIn(listener.index, listener.text) for listener in listeners.values()}
         # A whole-connection call needs a thread, so this worker may not take a second one before it has another.
         self.burst = 1 if worker.holds_at_once else BURST
@@ -84,25 +84,25 @@ class Accepting:
                     return
                 continue
             worker.count("accepted")
-            if self.passing is None or not self.passing.try_pass(accepted, listener.index):
+            if self.giving is None or not self.giving.try_pass(accepted, listener.index):
                 self.admit(accepted, listener.index)
 
-    def admit(self, fd: int, listener: int, passes: int = 0) -> bool:
-        """A connection becomes ours.  True: there is something to do for it already, and it is in `ready`.
+    def admit(self, fd: int, listener: int) -> bool:
+        """A fresh connection becomes ours.  True: there is something to do for it already, and it is in `ready`."""
+        phase = State.FRESH if self.worker.greets else State.OPEN
+        return self.enter(Connection(fd, self.way_in(listener), phase))
 
-        Called by the leader, and by the watcher for what came through the inbox.
-        """
+    def enter(self, connection: Connection) -> bool:
+        """The same for a connection as it is.  Called by the leader, and by the watcher for what siblings gave us."""
         worker = self.worker
         tables = worker.tables
-        greets = worker.hook("connected") is not None or worker.hook("disconnected") is not None
-        connection = Connection(fd, self._way_in(listener), State.FRESH if greets else State.OPEN)
-        connection.passes = passes
-        if greets or worker.handler.wants_connection:
+        fd = connection.fd
+        if not connection.known_peer and (worker.greets or worker.handler.wants_connection):
             connection.remember_peer()
         tables.enter(connection)
-        if worker.times_all:
+        if worker.times_all or connection.rest is not None:
             tables.timed[fd] = connection
-        is_ready = greets or worker.holds_at_once
+        is_ready = connection.phase is State.FRESH or worker.holds_at_once or connection.uncut is not None
         if is_ready:
             tables.requeue(connection)
         else:
@@ -117,11 +117,11 @@ class Accepting:
                 is_ready = True
         count = len(tables.open)
         worker.gauge("connections", count)
-        if count >= worker.most_connections and not worker.draining:
+        if count >= worker.most_connections and not worker.leaving:
             self._shut_full(count)
         return is_ready
 
-    def _way_in(self, listener: int) -> WayIn:
+    def way_in(self, listener: int) -> WayIn:
         # One that is not ours: it was passed by a worker that knows more listeners than this one was born with.
         return self.ways_in.get(listener) or self.ways_in.setdefault(listener, WayIn(listener, f"listener {listener}"))
 
@@ -148,7 +148,7 @@ class Accepting:
         if outcome is Outcome.GONE:
             return True
         # In a drain the watcher closes the listeners, maybe while we are here.
-        if outcome is not Outcome.NOTHING and not self.worker.draining:
+        if outcome is not Outcome.NOTHING and not self.worker.leaving:
             self._pause(error, is_shortage=outcome is Outcome.SHORTAGE)
         return False
 

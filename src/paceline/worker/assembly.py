@@ -5,16 +5,18 @@ import threading
 from dataclasses import dataclass
 
 from paceline.handlers import Handler
-from paceline.host import descriptors
+from paceline.host import descriptors, signal_stacks
 from paceline.host.output import Log
 from paceline.scoreboard.fields import THREAD
 from paceline.wire import Framing
 from paceline.worker.accepting import Accepting
 from paceline.worker.calls import contained
+from paceline.worker.connection import Connection
 from paceline.worker.crew import Crew, Member
-from paceline.worker.handover import Passing, Receiving
+from paceline.worker.giving import Giving
 from paceline.worker.loop import Loop, listener_event
 from paceline.worker.plan import Plan
+from paceline.worker.receiving import Receiving
 from paceline.worker.serving import Serving
 from paceline.worker.watcher import Watcher
 from paceline.worker.worker import Worker
@@ -68,19 +70,20 @@ def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd
     worker = _worker(plan, log, handler, framing)
     serving = Serving(worker)
     has_siblings = bool(plan.inboxes)
-    passing = Passing(worker, plan.board, plan.inboxes, plan.seat, plan.generation) if has_siblings else None
+    giving = Giving(worker, plan.board, plan.inboxes, plan.seat, plan.generation) if has_siblings else None
     listeners = {listener.socket.fileno(): listener for listener in plan.listeners}
-    accepting = Accepting(worker, listeners, passing)
+    accepting = Accepting(worker, listeners, giving)
     loop = Loop(worker, serving, accepting.accept, [listener_event(fd) for fd in listeners])
     first = FirstThread()
     worker.crew = _crew(plan, worker, loop, first)
 
-    def admit(fd: int, listener: int, passes: int) -> None:
-        if accepting.admit(fd, listener, passes):
+    def enter(connection: Connection) -> None:
+        if accepting.enter(connection):
             worker.wakeup.wake()
 
-    receiving = Receiving(worker, plan.inboxes[plan.seat], admit) if has_siblings else None
-    watcher = Watcher(worker, serving, plan, receiving, passing, signal_fd)
+    inbox = plan.inboxes[plan.seat] if has_siblings else None
+    receiving = Receiving(worker, inbox, plan.generation, enter, accepting.way_in) if inbox is not None else None
+    watcher = Watcher(worker, serving, plan, receiving, giving, signal_fd)
     return Parts(worker, serving, accepting, loop, watcher, first)
 
 
@@ -112,6 +115,7 @@ def _crew(plan: Plan, worker: Worker, loop: Loop, first: FirstThread) -> Crew:
         return Member(index, words, row, layout.histogram_index(seat, index))
 
     def prepare(_member: Member) -> bool:
+        signal_stacks.provide()
         prepared = contained(worker, "thread_start", worker.hook("thread_start"))
         if not prepared:
             worker.count("thread_failures")

@@ -285,7 +285,8 @@ class Calls:
         """After the call."""
         wall, cpu, switches = begun
         took = clock.now_ns() - wall
-        waited = took - (clock.thread_cpu_ns() - cpu) if voluntary_switches() != switches else 0
+        # The thread's clock is read later, and may have run further.
+        waited = max(0, took - (clock.thread_cpu_ns() - cpu)) if voluntary_switches() != switches else 0
         self.worker.sample(me, took, waited)
 
     def _log_hook(self, name: str, error: BaseException, me: Member, where: str) -> None:

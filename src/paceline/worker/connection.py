@@ -37,7 +37,16 @@ def checked_state(value: object) -> object:
     return value
 
 
-def _check(value: object, depth: int, room: int) -> int:
+def is_plain(value: object, most_values: int) -> bool:
+    """`value` is builtin, to its depths, so that it can travel to another process of the same code."""
+    try:
+        _check(value, 0, most_values, (*_PLAIN, bytearray))
+    except UsageError:
+        return False
+    return True
+
+
+def _check(value: object, depth: int, room: int, plain: tuple[type, ...] = _PLAIN) -> int:
     """Refuse what is not builtin.  How much of `room` is left, a byte for each value: one that is met again counts
     again, so that a few lists that hold each other many times over do not take for ever.
     """
@@ -47,14 +56,14 @@ def _check(value: object, depth: int, room: int) -> int:
         raise UsageError(f"connection.state holds more than {STATE_BYTES:,} values: keep a key, not the thing")
     kind = type(value)
     room -= 1
-    if kind in _PLAIN:
+    if kind in plain:
         return room
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]
-            room = _check(item, depth + 1, _check(key, depth + 1, room))
+            room = _check(item, depth + 1, _check(key, depth + 1, room, plain), plain)
     elif kind in (list, tuple, set, frozenset):
         for item in value:  # type: ignore[attr-defined]
-            room = _check(item, depth + 1, room)
+            room = _check(item, depth + 1, room, plain)
     else:
         raise UsageError(
             f"connection.state holds {kind.__module__}.{kind.__qualname__}; only None, bool, int, float, str, bytes "
@@ -72,8 +81,8 @@ class Connection:
     state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
     """
 
-    __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passes", "phase",
-                 "polled", "queue", "reason", "received", "rest", "sent", "source", "uncut", "watch",
+    __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
+                 "phase", "polled", "queue", "reason", "received", "rest", "sent", "source", "uncut", "watch",
                  "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
@@ -87,7 +96,9 @@ class Connection:
         self.busy = phase is not State.OPEN
         """Something is in hand, or will be before the next message: the fast path must not touch it."""
         self.passes = 0
-        """How often it was passed from worker to worker."""
+        """How often it was passed from worker to worker since it was last served: for as long as `passed_at` holds."""
+        self.passed_at = 0
+        """`messages` when it came from another worker."""
         self.polled = False
         """Its descriptor is in the epoll set."""
         self.armed = False
@@ -122,9 +133,14 @@ class Connection:
         # After the end its number may be another connection's.
         return _CLOSED if self.phase is State.CLOSED else streams.peer_text(self.fd)
 
-    def remember_peer(self) -> None:
+    def remember_peer(self, text: str = "") -> None:
         """Keep the text, for a handler that may ask when the peer is gone and the kernel has forgotten it."""
-        self._peer = self.peer
+        self._peer = text or self.peer
+
+    @property
+    def known_peer(self) -> str:
+        """The text that is kept; empty: it can be asked for."""
+        return self._peer or ""
 
     @property
     def listener(self) -> str:
@@ -144,18 +160,6 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self.phase is State.CLOSED
-
-    @property
-    def is_fresh(self) -> bool:
-        """Nothing has been done with it: nothing was read, no hook was called."""
-        return (
-            not self.messages
-            and self.rest is None
-            and self.out is None
-            and not self.greeted
-            and self.phase in (State.OPEN, State.FRESH)
-            and not (self.queue or self.source or self.uncut)
-        )
 
     @property
     def owes(self) -> Owes:

@@ -28,7 +28,7 @@ class Member:
     """One thread and its cells on the scoreboard; the cells are written by this thread only."""
 
     __slots__ = ("bytes_in", "bytes_out", "calls", "errors", "fd", "histogram", "index", "messages", "native_id",
-                 "rounds", "sampled", "state", "thread", "turn", "words")  # fmt: skip
+                 "rounds", "sampled", "state", "thread", "turn", "waits", "words")  # fmt: skip
 
     def __init__(self, index: int, words: "memoryview[int]", row: int, histogram: int) -> None:
         self.index = index
@@ -41,6 +41,8 @@ class Member:
         """The kernel's number of the thread, as soon as it runs."""
         self.rounds = 0
         """How often it has polled.  Written by this thread, read by the watcher: it moves on although no call does."""
+        self.waits = 0
+        """How often it has waited for a peer.  Written by this thread, read by the watcher as well."""
         self.state = row + THREAD["state"]
         self.calls = row + THREAD["calls"]
         self.messages = row + THREAD["messages"]

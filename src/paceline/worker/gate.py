@@ -19,6 +19,8 @@ class Shut(Enum):
     """A reason not to accept."""
 
     STARTING = "starting"
+    STANDBY = "standby"
+    """Others of its generation may still fail to start."""
     SATURATED = "saturated"
     """All threads are inside calls: the work belongs to a sibling."""
     FULL = "full"

@@ -81,6 +81,7 @@ class HeldSocket(socket.socket):
         """The descriptor, which is the caller's from now on, and without our time limits."""
         if self.fileno() >= 0:
             self._on_taken()
+            self._me.words[self._me.state] = _PEER  # nobody will know when it waits: no limit counts from here on
         self._fd = -1
         return self._let_go()
 
@@ -106,6 +107,7 @@ class HeldSocket(socket.socket):
     def _waiting(self, verb: Callable[..., Any], limit_s: float | None, what: str, flags: int, *arguments: Any) -> Any:
         me = self._me
         words = me.words
+        me.waits += 1
         words[me.state] = _PEER
         try:
             return verb(*arguments)

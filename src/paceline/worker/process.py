@@ -3,7 +3,8 @@
 `main` runs in the child, on its only thread, with all signals blocked; supervisor/child.py has closed what is not ours.
 
     the log, the prints   →   the user's import, on this thread   →   construction and `start`
-    →   signals as we want them   →   the first thread   →   Ready   →   the watcher's loop   →   `stop`   →   Leaving
+    →   signals as we want them   →   the first thread   →   the probe   →   Ready   →   the watcher's loop
+    →   `stop`   →   Leaving
 
 User code runs on the main thread only before Ready and after the drain.  What it changed meanwhile that we depend on
 (signal handlers and mask, SIGPIPE, faulthandler, the switch interval) is set again after the import.
@@ -35,6 +36,7 @@ from paceline.worker import messages
 from paceline.worker.assembly import assemble
 from paceline.worker.calls import contained
 from paceline.worker.gate import Shut
+from paceline.worker.overdue import limit_of
 from paceline.worker.plan import Plan
 from paceline.worker.target import load_target, user_traceback
 from paceline.worker.watcher import GRACE_S, Watcher
@@ -127,10 +129,19 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
         return _tell_failure(plan, HostError(why), why)
     if not is_up:
         return _tell_failure(plan, None, f"{handler.name}.thread_start() raised; the log above says what")
+    if plan.probe and settings.probe is not None:
+        from paceline.worker import probe
+
+        unanswered = probe.ask(plan, parts, handler.name)
+        if unanswered is not None:
+            _send(plan, unanswered)
+            return FAILED_EXIT
     processes.die_with_parent(plan.supervisor_pid, signal.SIGTERM)  # until now it was SIGKILL (supervisor/child.py)
     watcher.rearm_dead_man()  # until now it was the boot time's
     worker.gauge("heartbeat_ns", clock.now_ns())
-    worker.gauge("state", WorkerState.READY)
+    if plan.standby:
+        worker.gate.shut(Shut.STANDBY)
+    worker.gauge("state", WorkerState.STANDBY if plan.standby else WorkerState.READY)
     _send(plan, ready)
     worker.gate.open(Shut.STARTING)
     cut = watcher.run()
@@ -143,6 +154,8 @@ def _take_signals(plan: Plan, wake_fd: int) -> None:
     signals.reset(signal.SIGCHLD)
     signals.install_wakeup_fd(wake_fd)
     faulthandler.enable(plan.fault_fd, all_threads=True)
+    faulthandler.unregister(signals.STACKS)  # else it would not notice that the user's code has replaced its handler
+    faulthandler.register(signals.STACKS, plan.fault_fd, all_threads=True)
     signals.unblock_all()
 
 
@@ -156,6 +169,7 @@ def load(plan: Plan) -> tuple[Handler, Framing]:
         found = plan.target
         name = getattr(found, "__qualname__", type(found).__qualname__)
     handler = examine(found, name, settings.as_)
+    limit_of(settings, handler)  # what is wrong with it is found before anything is served
     if handler.kind == "connection":
         if settings.framing is not None:
             raise TargetError(

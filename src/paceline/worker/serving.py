@@ -18,7 +18,8 @@ its unsent bytes are gone: data and end-of-file may have arrived as one edge.
 calls nobody looked, and that is not the peer's fault.
 
 **In a drain** each connection is read as far as it had sent when it was looked at first, and is closed when that is
-answered.  No further: a peer that never stops sending must not hold the drain up.
+answered.  No further: a peer that never stops sending must not hold the drain up.  Where connections are handed over
+instead, one with nothing in hand is left alone for the watcher (draining.py).
 
 How a connection ends is in ending.py.  Whatever raises in here is a bug of ours: it is logged and costs this one
 connection, not the thread.
@@ -45,6 +46,8 @@ from paceline.worker.worker import Worker
 
 TURN_BYTES = BATCH_BYTES
 """After so many bytes received and sent, a turn is over."""
+
+_MOVABLE_RESTS = (type(None), bytes, bytearray)
 
 CUT_BYTES = 8 * 1024
 """How much is cut into messages at once; the rest waits as bytes until those are answered."""
@@ -178,6 +181,8 @@ class Serving:
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
                     self.ending.break_off(c, c.rest.error)
+                elif worker.hands_over and self.leave_unread(c):
+                    return None
                 elif worker.holds and (worker.holds_at_once or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
                 elif reading and not worker.holds:
@@ -204,6 +209,16 @@ class Serving:
             c.owed = streams.unread_bytes(c.fd)
             return Reading.ONCE
         return Reading.ONCE if c.owed > 0 else Reading.NOT
+
+    def leave_unread(self, c: Connection) -> bool:
+        """In a handover, with nothing in hand: park it, and the watcher gives it away or has it read on.
+
+        False: it is still owned, because it cannot be given away as it is, or something has just come.
+        """
+        if type(c.rest) not in _MOVABLE_RESTS or c.fd in self.worker.stays or self.park(c):
+            return False
+        self.worker.unread.add(c.fd)
+        return True
 
     def put(self, c: Connection, replies: list[bytes], me: Member) -> int:
         """Put replies on the wire, as far as they go now; the rest waits in `c.out`.  How many bytes they are."""

@@ -10,29 +10,29 @@ more; the leader, back from each poll, says that it serves, then looks at `watch
 first, one sees the other.
 
 **The end.**  Draining begins with a Drain from the supervisor, with SIGTERM, or when the supervisor is gone.  Nothing
-new is taken; each connection is closed once what it had sent is answered; whole-connection calls see end-of-file.  It
-is over when no connection is open and nobody is in a call, or when the time is up.
+new is taken.  Connections are handed over to those who stay, or each is closed once what it had sent is answered
+(draining.py); whole-connection calls see end-of-file.  It is over when no connection is open and nobody is in a call,
+or when the time is up.
 """
 
-import contextlib
-import faulthandler
 import os
 import signal
 
 from paceline import clock
-from paceline.events import counted
-from paceline.host.poller import MOST_EVENTS, Waiter
-from paceline.host.scheduling import Times, is_runnable, times_of
-from paceline.host.streams import accept_queue
+from paceline.host.poller import Waiter
+from paceline.host.scheduling import Times, is_runnable, quick_turns, times_of
 from paceline.host.wakeup import Wakeup
 from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
-from paceline.worker import messages
+from paceline.worker import last_resort, messages
 from paceline.worker.crew import Member
 from paceline.worker.draining import Draining
 from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
-from paceline.worker.handover import Passing, Receiving
+from paceline.worker.giving import Giving
 from paceline.worker.plan import Plan
+from paceline.worker.receiving import Receiving
+from paceline.worker.relief import Relief
+from paceline.worker.reports import Reports
 from paceline.worker.roles import Why
 from paceline.worker.serving import Serving
 from paceline.worker.worker import Worker
@@ -68,14 +68,14 @@ class Watcher:
         serving: Serving,
         plan: Plan,
         receiving: Receiving | None,
-        passing: Passing | None,
+        giving: Giving | None,
         signal_fd: int,
     ) -> None:
         self.worker = worker
         self.serving = serving
         self.plan = plan
         self.receiving = receiving
-        self.passing = passing
+        self.giving = giving
         self.signal_fd = signal_fd
         self.alarm = Wakeup()
         worker.wake_watcher = self.alarm.wake
@@ -96,15 +96,16 @@ class Watcher:
         self.is_calm = False
         """The process computes, and its leader has begun a new call since the last tick: nothing is to be done soon."""
         self.last_times: Times | None = None
-        self.last_leads = 0
-        self.was_saturated = False
         self.last_total = self.total()
         self.computing: dict[Member, int] = {}
         """Who lost the lead because of a long call while the process computed, and the number of that call."""
         self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
         """Counters continue where the last occupant of the seat left them."""
-        self.draining = Draining(worker, serving.ending.timing, passing)
+        self.draining = Draining(worker, serving.ending.timing, giving)
         self.drain_until: float | None = None
+        self.relief = Relief(worker, plan, giving)
+        self.reports = Reports(worker, plan)
+        self.draining.count_stuck = self.reports.count_stuck
 
     def run(self) -> int:
         """Watch until the worker has drained; returns how many calls were cut."""
@@ -117,26 +118,29 @@ class Watcher:
                 self.on_signals()
             if self.control_fd in readable:
                 self.on_control()
-            if self.inbox_fd in readable and self.receiving is not None and not self.worker.draining:
-                self.hear_inbox(self.receiving.receive())
+            if self.inbox_fd in readable:
+                self.take_in()
             now = clock.now()
             if self.drain_until is not None and now >= self.drain_until:
-                return self.draining.in_hand()
+                return self.end()
             self.tick(now)
             if self.drain_until is not None and self.draining.is_over():
-                return 0
+                self.take_in()  # what was given before the others saw that we leave
+                if self.draining.is_over():
+                    return self.end()
 
     def pace(self, now: float) -> float:
         """How long to sleep."""
-        if now < self.active_until or self.worker.draining:
+        if now < self.active_until or self.worker.leaving:
             self.paced_s = CALM_TICK_S if self.is_calm else TICK_S
             return self.paced_s
         self.paced_s = TICK_S
-        if self.passing is not None and self.worker.crew.roles.is_saturated:
+        if self.giving is not None and self.worker.crew.roles.is_saturated:
             return TICK_S
         until = self.next_rest - now
         if self.worker.resume_accepting_at is not None:
             until = min(until, self.worker.resume_accepting_at - now)
+        until = self.reports.until(now, until)
         self.worker.watch_asleep = True
         leader = self.worker.crew.roles.leader
         if leader is not None and leader.words[leader.state] == _SERVING:
@@ -156,17 +160,19 @@ class Watcher:
             cpu = clock.process_cpu()
             is_busy = cpu - self.last_cpu >= BUSY * elapsed
             self.watch_leader(now, is_busy)
-            self.watch_saturation()
+            self.relief.look()
             # Woken late, it had to queue for a processor or the GIL, and so had the calls that were measured.
             self.learn(is_busy or LATE * self.paced_s <= elapsed < REST_S / 2)
             self.last_tick, self.last_cpu = now, cpu
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
             worker.gate.open(Shut.PAUSED)
-        if worker.draining:
-            self.draining.push()
+        if self.drain_until is not None:
+            with quick_turns():
+                self.draining.push(now, self.drain_until)
+        self.reports.tick(now)
         if now >= self.next_rest:
-            self.next_rest = now + (DRAINING_REST_S if worker.draining else REST_S)
+            self.next_rest = now + (DRAINING_REST_S if worker.leaving else REST_S)
             self.rest(now)
 
     def watch_leader(self, now: float, is_busy: bool) -> None:
@@ -189,7 +195,7 @@ class Watcher:
             times = times_of(leader.native_id)
             # Without a new call it may still go on: it accepts, or receives the parts of long messages.
             goes_on = leader is self.last_leader and (calls, rounds) == (self.last_calls, self.last_rounds)
-            self.is_calm = is_busy and not (goes_on or worker.draining or worker.estimate.blocking)
+            self.is_calm = is_busy and not (goes_on or worker.leaving or worker.estimate.blocking)
             if goes_on and self.promote_for(leader, times, now, is_busy):
                 leader = None
             self.last_calls, self.last_rounds, self.last_times = calls, rounds, times
@@ -221,59 +227,6 @@ class Watcher:
             if member in out and member.words[member.calls] == calls
         }  # fmt: skip
         return len(self.computing)
-
-    def watch_saturation(self) -> None:
-        """Nobody has led for a whole tick: new connections belong to the siblings until somebody is back."""
-        worker = self.worker
-        roles = worker.crew.roles
-        is_saturated = roles.is_saturated
-        if is_saturated and self.was_saturated and roles.leads == self.last_leads:
-            if Shut.SATURATED not in worker.gate.reasons:
-                worker.gate.shut(Shut.SATURATED)
-                if roles.leader is not None:
-                    worker.gate.open(Shut.SATURATED)  # somebody came back in between, and looked too early
-                else:
-                    worker.gauge("saturated", 1)
-                    worker.count("saturations")
-                    self.say_saturated()
-            self.relieve()
-        elif worker.words[worker.row + WORKER["saturated"]]:
-            worker.gauge("saturated", 0)
-        self.was_saturated, self.last_leads = is_saturated, roles.leads
-
-    def relieve(self) -> None:
-        """Nobody leads, so nobody polls: fresh connections with something to say are passed to who can serve them.
-
-        What cannot be passed waits in `ready` for the first thread that is free.
-        """
-        worker = self.worker
-        tables = worker.tables
-        ready = tables.ready
-        if self.passing is None or worker.draining:
-            return
-        ready.extend(worker.poller.wait(0, MOST_EVENTS))
-        for _ in range(min(len(ready), MOST_EVENTS)):
-            try:
-                fd, flags = ready.popleft()
-            except IndexError:  # somebody is back, and serves them
-                break
-            c = tables.parked.pop(fd, None)
-            if c is None and fd in tables.open:
-                ready.append((fd, flags))  # somebody owns it; who leads next notes the event
-            elif c is not None and not (c.is_fresh and self.passing.try_relieve(c)):
-                tables.requeue(c)
-        worker.wakeup.wake()  # who came back in between may have found `ready` empty, and polls
-
-    def say_saturated(self) -> None:
-        waiting = self.waiting()
-        self.worker.log.say(
-            "saturated",
-            threads=len(self.worker.crew.members),
-            waiting=counted(waiting, "|, # connection waits|, # connections wait"),
-        )
-
-    def waiting(self) -> int:
-        return sum(accept_queue(listener.socket) for listener in self.plan.listeners)
 
     def learn(self, is_busy: bool) -> None:
         """Feed the estimate with what was measured since the last tick, and ask for the next measurement."""
@@ -309,7 +262,7 @@ class Watcher:
         words[row + WORKER["connections"]] = len(worker.tables.open)
         words[row + WORKER["threads"]] = len(worker.crew.members)
         words[row + WORKER["threads_max"]] = worker.crew.most
-        words[row + WORKER["waiting"]] = self.waiting() if not worker.draining else 0
+        words[row + WORKER["waiting"]] = self.relief.waiting() if not worker.leaving else 0
         words[row + WORKER["blocking"]] = worker.estimate.blocking
         words[row + WORKER["blocked_mean_ns"]] = int(worker.estimate.mean_blocked_ns)
         words[row + WORKER["logs_dropped"]] = worker.log.dropped
@@ -317,22 +270,20 @@ class Watcher:
             worker.gate.open(Shut.FULL)
         self.rearm_dead_man()
         self.serving.ending.timing.look(now)
-        if self.receiving is not None and not worker.draining:
-            self.hear_inbox(self.receiving.receive())  # what had to stay there for want of descriptors
+        self.take_in()  # what had to stay there for want of descriptors
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
 
     def rearm_dead_man(self) -> None:
-        """If this process cannot run Python for so long, C code ends it: nobody else may be left to do it.
+        """If this process cannot run Python for long, C code ends it."""
+        last_resort.wind_up(self.plan.settings, self.plan.fault_fd)
 
-        Not where the process is not the worker's own, which has nowhere to write its stacks then.
-        """
-        settings = self.plan.settings
-        if self.plan.fault_fd < 0:
-            return
-        within_s = settings.drain_timeout + 4 * settings.heartbeat
-        with contextlib.suppress(RuntimeError):  # no thread can be made for it now; the next second tries again
-            faulthandler.dump_traceback_later(within_s, exit=True, file=self.plan.fault_fd)
+    def take_in(self) -> None:
+        """What siblings have given us: also in a drain, to be handed on, or answered and closed."""
+        if self.receiving is not None:
+            with quick_turns():  # connections wait there for what this takes
+                heard = self.receiving.receive()
+            self.hear_inbox(heard)
 
     def hear_inbox(self, wanted: bool) -> None:
         """Whether connections in the inbox wake us.  What is not taken from there would wake us again and again."""
@@ -342,7 +293,9 @@ class Watcher:
 
     def on_signals(self) -> None:
         if signal.SIGTERM in os.read(self.signal_fd, 512):
-            self.drain(self.plan.settings.drain_timeout)
+            # Where nobody else serves, others could not even come in while it waits for somebody to take them.
+            is_alone = self.giving is None or not self.giving.takers(any_generation=True)
+            self.drain(self.plan.settings.drain_timeout, hand_over=not is_alone)
 
     def on_control(self) -> None:
         while True:
@@ -356,30 +309,48 @@ class Watcher:
                 self.waiter.remove(self.control_fd)
                 self.control_fd = -1
                 self.worker.log.say("supervisor-gone")
-                self.drain(self.plan.settings.drain_timeout)
+                self.drain(self.plan.settings.drain_timeout, hand_over=False)
                 return
             match messages.decode(datagram):
-                case messages.Drain(within_s):
-                    self.drain(within_s)
+                case messages.Drain(within_s, hand_over):
+                    self.drain(within_s, hand_over=hand_over)
+                case messages.Serve():
+                    self.serve()
                 case messages.Nudge():
                     self.worker.gate.nudge()
+                case messages.Dump(asker):
+                    self.reports.dump(asker)
+                case messages.Reopen():
+                    self.worker.log.reopen()
 
-    def drain(self, within_s: float) -> None:
-        """Take nothing new, finish what runs, leave."""
+    def serve(self) -> None:
+        """It was started in standby, and now it is its turn."""
+        if not self.worker.leaving:
+            self.worker.gauge("state", WorkerState.READY)
+            self.worker.gate.open(Shut.STANDBY)
+
+    def drain(self, within_s: float, *, hand_over: bool) -> None:
+        """Take nothing new, finish what runs, leave; hand over what is parked, or close it."""
         worker = self.worker
-        until = clock.now() + within_s
+        now = clock.now()
+        until = now + within_s
         self.drain_until = until if self.drain_until is None else min(until, self.drain_until)
-        if worker.draining:
+        if worker.leaving:
+            if not hand_over:
+                self.draining.stop_handing_over()
             return
-        worker.draining = True
-        self.next_rest = min(self.next_rest, clock.now() + DRAINING_REST_S)
-        self.draining.begin()
-        self.hear_inbox(False)  # the supervisor moves what is in there to somebody else
+        self.next_rest = min(self.next_rest, now + DRAINING_REST_S)
+        self.draining.begin(now, hand_over=hand_over)
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
             listener.socket.close()
         worker.gauge("state", WorkerState.DRAINING)
         worker.log.say("draining", connections=len(worker.tables.open), calls=self.draining.in_hand())
+
+    def end(self) -> int:
+        """The drain is over: how many calls are cut."""
+        self.draining.tell()
+        return self.draining.in_hand()
 
     def stop_threads(self, until: float) -> bool:
         """After the drain.  False: some are still inside calls."""

@@ -48,6 +48,8 @@ class Worker:
         self.holds = handler.kind == "connection"
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
+        self.greets = self.hook("connected") is not None or self.hook("disconnected") is not None
+        """Each connection passes through the user's hooks."""
         self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
         """Even a quiet connection has a deadline."""
         self.tables = Tables()
@@ -65,7 +67,11 @@ class Worker:
         self.sample_due = True  # the watcher sets it, the leader takes it: measure a call
         self.watch_asleep = False  # set by the watcher, taken by the leader
         self.wake_watcher: Callable[[], None] = lambda: None  # set once, by the watcher
-        self.draining = False  # written by the watcher
+        self.leaving = False  # written by the watcher: a drain has begun
+        self.draining = False  # written by the watcher: what is quiet is closed
+        self.hands_over = False  # written by the watcher: what is quiet is not read any more, but given to a sibling
+        self.unread: set[int] = set()  # any thread adds a connection that it left unread; the watcher sees to it
+        self.stays: set[int] = set()  # written by the watcher: what cannot be given away, and is read as ever
         self.resume_accepting_at: float | None = (
             None  # written by the leader when accepting pauses, by the watcher after
         )

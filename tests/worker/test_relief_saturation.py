@@ -1,4 +1,4 @@
-"""worker/watcher.py: what it does when all threads are in calls."""
+"""worker/relief.py: a worker all of whose threads are in calls leaves new connections to others."""
 
 import pytest
 

@@ -1,0 +1,25 @@
+"""What C code does when this process cannot run Python any more: it shows the stacks, and in the end leaves.
+
+faulthandler has a timer of its own, which needs no GIL.  The watcher winds it up again every second; when it has not
+done so for long, nobody else may be left to end this process: the supervisor, which usually does, may be gone.
+"""
+
+import contextlib
+import faulthandler
+import threading
+
+from paceline.settings import Settings
+
+MOST_SHOWN = 100
+"""Threads; faulthandler shows no more (MAX_NTHREADS of Python/traceback.c)."""
+
+
+def wind_up(settings: Settings, fault_fd: int) -> None:
+    """Every second.  Not where the process is not the worker's own, which has nowhere to write its stacks then."""
+    if fault_fd < 0:
+        return
+    if faulthandler.is_enabled():  # among the first hundred threads the one that crashes may not be
+        faulthandler.enable(fault_fd, all_threads=threading.active_count() < MOST_SHOWN)
+    within_s = settings.drain_timeout + 4 * settings.heartbeat
+    with contextlib.suppress(RuntimeError):  # no thread can be made for it now; the next second tries again
+        faulthandler.dump_traceback_later(within_s, exit=True, file=fault_fd)
