@@ -23,6 +23,9 @@ RIGHT = {
     "unix:" + UNIX_PATH_BYTES * "x": Address("unix", path=UNIX_PATH_BYTES * "x"),
     "fd://0": Address("fd", fd=0),
     "fd://3": Address("fd", fd=3),
+    "fd://web": Address("fd", name="web"),
+    "fd://my-app@1.socket": Address("fd", name="my-app@1.socket"),
+    "fd://_" + 254 * "x": Address("fd", name="_" + 254 * "x"),
 }
 
 
@@ -87,6 +90,12 @@ def test_another_spelling_becomes_the_usual_one(text: str, canonical: str) -> No
         ("unix:/run/", "not of a folder", "unix:/run/paceline.sock"),
         ("unix:" + (UNIX_PATH_BYTES - 1) * "x" + "ü", "this one has 108", ""),
         ("fd:3", "inherited descriptor", "fd://3"),
+        ("fd:web", "or fd://NAME, as systemd names it", "fd://web"),
+        ("fd://a:b", "or fd://NAME", "fd://3"),
+        ("fd://a,b", "or fd://NAME", "fd://3"),
+        ("fd://a b", "or fd://NAME", "fd://3"),
+        ("fd://bücher", "or fd://NAME", "fd://3"),
+        ("fd://_" + 255 * "x", "or fd://NAME", "fd://3"),
         ("fd://", "inherited descriptor", "fd://3"),
         ("fd://-1", "inherited descriptor", "fd://3"),
         ("fd://" + 5000 * "9", "inherited descriptor", "fd://3"),

@@ -5,6 +5,7 @@
     :PORT          all interfaces
     unix:PATH      a socket file
     fd://N         a listening socket that was inherited as descriptor N
+    fd://NAME      those that the service manager passed under this name (LISTEN_FDNAMES, sd_listen_fds(3))
 
 Names are not looked up here, and whether the address exists on this machine is found out by who opens it.
 """
@@ -17,12 +18,15 @@ from typing import Literal
 from paceline.errors import SettingError
 
 FORMS = "HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH or fd://N"
+FD_FORMS = "fd://N, where N is the number of an inherited descriptor, or fd://NAME, as systemd names it"
 DEFAULT_PORT = 8888
 UNIX_PATH_BYTES = 107
 """The kernel's sun_path has 108 bytes, the last of them NUL (unix(7))."""
 
 _NAME = re.compile(r"\w(?:[\w.-]*[\w.])?")
 _ANY = ("", "*")
+_FD_NAME = re.compile(r"[A-Za-z_][!-+\--9;-~]{0,254}")
+"""Printable ASCII without a colon, as systemd has it; without a comma, which separates addresses; unlike a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Address:
     port: int = 0
     path: str = ""
     fd: int = -1
+    """-1: it has a name instead."""
+    name: str = ""
 
     @property
     def text(self) -> str:
@@ -43,7 +49,7 @@ class Address:
             case "unix":
                 return f"unix:{self.path}"
             case "fd":
-                return f"fd://{self.fd}"
+                return f"fd://{self.name or self.fd}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -163,11 +169,15 @@ def _unix(path: str) -> Address:
 
 
 def _inherited(rest: str) -> Address:
-    number = rest.removeprefix("//")
-    if number == rest or not re.fullmatch("[0-9]{1,9}", number):
-        raise _RefusedError("fd://N, where N is the number of an inherited descriptor", f"fd://{number}", "fd://3")
-    if int(number) in (1, 2):
+    which = rest.removeprefix("//")
+    if which == rest:
+        raise _RefusedError(FD_FORMS, f"fd://{which}", "fd://3")
+    if _FD_NAME.fullmatch(which):
+        return Address("fd", name=which)
+    if not re.fullmatch("[0-9]{1,9}", which):
+        raise _RefusedError(FD_FORMS, "fd://3")
+    if int(which) in (1, 2):
         raise _RefusedError(
             "fd://N with another N than 1 and 2, which are standard output and standard error", "fd://3"
         )
-    return Address("fd", fd=int(number))
+    return Address("fd", fd=int(which))

@@ -103,3 +103,16 @@ def test_a_spare_that_cannot_be_had_is_had_later(no_descriptor_left: None) -> No
     assert not spare.is_held
     assert not spare.give()
     spare.close()
+
+
+def test_several_can_be_kept_in_reserve() -> None:
+    before = descriptors.open_count()
+    spare = Spare(2)
+    assert descriptors.open_count() == before + 2
+    assert [spare.give() for _ in range(3)] == [True, True, False]
+    assert descriptors.open_count() == before
+    assert spare.take_back()
+    assert spare.give()
+    assert spare.is_held
+    spare.close()
+    assert descriptors.open_count() == before

@@ -381,6 +381,10 @@ def test_an_inherited_descriptor_that_is_not_open() -> None:
     assert "descriptor 999 is not open" in refusal("fd://999")
 
 
+def test_a_name_that_nobody_has_made_a_number() -> None:
+    assert "no sockets were passed (LISTEN_FDS is not set)" in refusal("fd://web")
+
+
 # closing
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from paceline.host import descriptors, passing, streams
+from paceline.host import descriptors, memory, passing, streams
 from paceline.host.descriptors import Spare
 from testbed import UNPRIVILEGED
 
@@ -249,7 +249,8 @@ def test_every_connection_arrives_while_descriptors_run_out_again_and_again(
 
 
 @pytest.mark.parametrize(
-    "shape", ["no descriptor", "two descriptors", "five descriptors", "no socket", "too long", "nothing"]
+    "shape",
+    ["no descriptor", "two sockets", "a socket and a pipe", "five descriptors", "no socket", "too long", "nothing"],
 )
 def test_what_has_another_shape_is_dropped_and_its_descriptors_are_closed(
     way: tuple[socket.socket, socket.socket], spare: Spare, connection: tuple[int, socket.socket], shape: str
@@ -261,8 +262,10 @@ def test_what_has_another_shape_is_dropped_and_its_descriptors_are_closed(
     match shape:
         case "no descriptor":
             send_anything(writer, b"record")
-        case "two descriptors":
+        case "two sockets":
             send_anything(writer, b"record", fd, fd)
+        case "a socket and a pipe":
+            send_anything(writer, b"record", fd, reading)
         case "five descriptors":
             send_anything(writer, b"record", *[fd] * 5)
         case "no socket":
@@ -299,6 +302,122 @@ def test_the_end_of_all_writers_and_of_the_reader(
     with pytest.raises(EOFError):
         passing.receive_connection(reader, spare)
     os.close(arrived[0])
+    os.close(fd)
+
+
+# With memory beside it
+
+
+def memory_of(content: bytes) -> int:
+    fd = memory.create_growing("beside")
+    os.write(fd, content)
+    return fd
+
+
+def test_what_is_too_long_for_a_record_travels_beside_it(
+    way: tuple[socket.socket, socket.socket], connection: tuple[int, socket.socket]
+) -> None:
+    reader, writer = way
+    fd, client = connection
+    spare = Spare(passing.MOST_DESCRIPTORS)
+    long = os.urandom(1 << 20)
+    beside = memory_of(long)
+    assert passing.send_connection(writer, fd, b"the record", beside)
+    streams.let_go(fd)
+    memory.close(beside)
+    arrived = passing.receive_connection(reader, spare)
+    assert arrived is not None
+    assert arrived.record == b"the record"
+    assert memory.read(arrived.memory, 0, memory.size_of(arrived.memory)) == long
+    assert not os.get_inheritable(arrived.memory)
+    streams.send(arrived.fd, b"here")
+    assert client.recv(10) == b"here"
+    arrived.close()
+    assert client.recv(1) == b""
+    spare.close()
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_two_descriptors_need_two_spare_ones(
+    way: tuple[socket.socket, socket.socket], connection: tuple[int, socket.socket], room: int
+) -> None:
+    """Without room for both nothing is taken, and nothing is lost."""
+    reader, writer = way
+    fd, _ = connection
+    beside = memory_of(b"beside")
+    spare = Spare(passing.MOST_DESCRIPTORS)
+    few = Spare(1 - room)
+    before = descriptors.open_count()
+    assert passing.send_connection(writer, fd, b"first", beside)
+    with room_for(room):
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                passing.receive_connection(reader, few)
+    few.close()
+    before = descriptors.open_count()
+    with room_for(room):
+        arrived = passing.receive_connection(reader, spare)
+    assert arrived is not None
+    assert (arrived.record, memory.read(arrived.memory, 0, 10)) == (b"first", b"beside")
+    assert descriptors.open_count() == before + room
+    arrived.close()
+    os.close(fd)
+    memory.close(beside)
+    spare.close()
+
+
+def test_none_is_lost_while_descriptors_run_out_again_and_again(
+    way: tuple[socket.socket, socket.socket], connection: tuple[int, socket.socket]
+) -> None:
+    reader, writer = way
+    fd, _ = connection
+    beside = memory_of(b"beside")
+    spare = Spare(passing.MOST_DESCRIPTORS)
+    sent = 0
+    received: list[int] = []
+    held: list[passing.Arrived] = []
+    with room_for(3):
+        while len(received) < 100:
+            while sent < 100 and passing.send_connection(
+                writer, fd, b"%d" % sent, beside if sent % 3 else passing.NO_MEMORY
+            ):
+                sent += 1
+            try:
+                arrived = passing.receive_connection(reader, spare)
+            except OSError:
+                while held:
+                    held.pop().close()
+                continue
+            assert arrived is not None
+            assert (arrived.memory >= 0) is (len(received) % 3 != 0)
+            held.append(arrived)
+            received.append(int(arrived.record))
+    assert received == list(range(100))
+    for one in held:
+        one.close()
+    for each in (fd, beside):
+        os.close(each)
+    spare.close()
+
+
+def test_looked_at_it_stays_until_it_is_taken_out(
+    way: tuple[socket.socket, socket.socket], spare: Spare, connection: tuple[int, socket.socket]
+) -> None:
+    reader, writer = way
+    fd, _ = connection
+    assert passing.look(reader, spare) is None
+    assert passing.send_connection(writer, fd, b"first")
+    assert passing.send_connection(writer, fd, b"second")
+    for _ in range(3):
+        seen = passing.look(reader, spare)
+        assert seen is not None
+        assert seen.record == b"first"
+        seen.close()
+    passing.take_out(reader)
+    second = passing.receive_connection(reader, spare)
+    assert second is not None
+    assert second.record == b"second"
+    second.close()
     os.close(fd)
 
 

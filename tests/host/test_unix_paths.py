@@ -313,5 +313,74 @@ def test_one_that_finds_the_dead_file_gone_takes_its_place(folder: Path, monkeyp
 
 def test_a_path_that_is_taken_again_and_again_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead_socket(folder / "s")
-    monkeypatch.setattr(unix_paths, "_remove_dead", lambda _: None)
+
+    def gone(path: str) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "lstat", gone)
     assert "other processes keep taking this path" in refusal(folder / "s")
+
+
+# replacing a dead one in one step
+
+
+LOOK = """
+import errno, os, socket, sys
+path, stop = sys.argv[1:]
+found = set()
+print(flush=True)
+while not os.path.exists(stop):
+    with socket.socket(socket.AF_UNIX) as client:
+        found.add(errno.errorcode.get(client.connect_ex(path), "served"))
+print(*sorted(found))
+"""
+
+
+def test_who_connects_meanwhile_never_finds_the_path_missing(folder: Path) -> None:
+    dead_socket(folder / "s")
+    words = [sys.executable, "-c", LOOK, f"{folder}/s", f"{folder}/stop"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        for _ in range(100):
+            with opened(folder / "s") as listener:
+                assert listener.text == f"unix:{folder}/s"
+                dead_socket(folder / "dead")
+                os.rename(folder / "dead", folder / "s")  # it dies as if by SIGKILL, but for the rest of this test
+        (folder / "stop").touch()
+        said = client.communicate()[0].split()
+    assert {"ECONNREFUSED"} <= set(said) <= {"ECONNREFUSED", "served"}
+    assert sorted(os.listdir(folder)) == ["s", "stop"]
+
+
+def test_the_replacement_is_ours_and_goes_with_us(folder: Path) -> None:
+    dead_socket(folder / "s")
+    with opened(folder / "s"):
+        assert connects(folder / "s")
+        assert os.listdir(folder) == ["s"]
+        assert "another of the addresses to be served is the same" in refusal(folder / "s")
+    assert os.listdir(folder) == []
+
+
+def test_what_died_beside_the_path_is_cleared_away(folder: Path) -> None:
+    dead_socket(folder / "s")
+    dead_socket(folder / "s.new")
+    with opened(folder / "s"):
+        assert os.listdir(folder) == ["s"]
+
+
+@pytest.mark.parametrize("kind", ["file", "live", "too long"])
+def test_where_the_place_beside_cannot_be_had_the_dead_file_is_removed_first(folder: Path, kind: str) -> None:
+    path = folder / "s"
+    if kind == "too long":
+        path = folder / ("x" * (unix_paths.PATH_BYTES - len(str(folder)) - 1))
+    dead_socket(path)
+    with socket.socket(socket.AF_UNIX) as live:
+        if kind == "live":
+            live.bind(f"{folder}/s.new")
+        elif kind == "file":
+            (folder / "s.new").write_text("precious")
+        with opened(path):
+            assert connects(path)
+    assert [name for name in os.listdir(folder) if name != "s.new"] == []
+    assert (folder / "s.new").exists() is (kind != "too long")

@@ -34,7 +34,7 @@ def log() -> Log:
 def hands(log: Log) -> Iterator[Hands]:
     """Three seats, no listener; at the end nobody and nothing is left."""
     before = open_count()
-    board, seats, pipe = Board.create(3, 2), open_seats(3), os.pipe()
+    board, seats, pipe = Board.create(3, 2), open_seats(3), (*os.pipe(), os.eventfd(0, os.EFD_NONBLOCK))
     yield Hands(Settings(), "echo", System(wait_for_ever), log, Size(1, 3, 1, ""), pipe, [], board, seats)
     for seat in seats:
         if seat.is_taken:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from paceline.supervisor.lifecycle import State
+from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.roster import Roster
 from paceline.supervisor.vocabulary import (
     Command,
@@ -28,9 +29,21 @@ class Scene:
     """A roster, its clock, and a supervisor that carries out at once: forks succeed, inboxes are empty."""
 
     def __init__(
-        self, workers: int = 2, *, boot: float = 30.0, drain: float = 30.0, heartbeat: float = 10.0, forks: bool = True
+        self,
+        workers: int = 2,
+        *,
+        boot: float = 30.0,
+        drain: float = 30.0,
+        heartbeat: float = 10.0,
+        forks: bool = True,
+        **more: object,
     ) -> None:
-        self.roster = Roster(workers, 2 * workers + 2, boot, drain, heartbeat, lambda: 0.0)
+        """`more` are limits of posts.py."""
+        limits = Limits(boot_s=boot, drain_s=drain, heartbeat_s=heartbeat, **more)  # type: ignore[arg-type]
+        posts = Posts.of(workers, 2 * max(4, workers) + 2, limits)
+        self.roster = Roster(posts, max(4, workers), lambda: 0.0)
+        self.slots = posts.slots
+        self.workers = posts.workers
         self.now = 100.0
         self.forks = forks
         self.pid = 1000
@@ -75,19 +88,19 @@ class Scene:
         return self.tell(Exited(self.seat(slot), cause, code, **more))  # type: ignore[arg-type]
 
     def seat(self, slot: int) -> int:
-        seat = self.roster.slots[slot].seat
+        seat = self.slots[slot].seat
         assert seat is not None, f"slot {slot} has no worker"
         return seat
 
     def state(self, slot: int) -> State:
-        return self.roster.workers[self.seat(slot)].state
+        return self.workers[self.seat(slot)].state
 
     def gaps(self) -> list[float]:
         """Between the processes that were made."""
         return [later - earlier for (earlier, _), (later, _) in pairwise(self.spawned)]
 
     @classmethod
-    def serving(cls, workers: int = 2, **options: float) -> "Scene":
+    def serving(cls, workers: int = 2, **options: object) -> "Scene":
         """All workers ready, a second ago."""
         scene = cls(workers, **options)  # type: ignore[arg-type]
         scene.run(0)
@@ -116,6 +129,9 @@ class Log:
 
     def say(self, event: str, /, **fields: object) -> None:
         self.said.append((event, fields))
+
+    def reopen(self) -> None:
+        self.said.append(("reopened", {}))
 
     def close(self) -> None:
         pass

@@ -10,7 +10,8 @@ from paceline.host import memory, processes
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import THREAD, THREAD_STATES
 from paceline.supervisor import child
-from paceline.supervisor.inquest import DETAIL_BYTES, OutOfMemory, inquire
+from paceline.supervisor.inquest import DETAIL_CHARACTERS, MOST_CALLS, Inquest, OutOfMemory, inquire
+from paceline.worker.messages import Message, Nudge, Stuck
 
 EXITED_7 = 7 << 8
 KILLED = int(signal.SIGKILL)
@@ -58,10 +59,10 @@ def test_a_worker_that_had_not_begun(board: Board, fault_fd: int) -> None:
 
 
 def test_what_faulthandler_wrote_is_the_detail_and_bounded(board: Board, fault_fd: int) -> None:
-    os.write(fault_fd, b"Fatal Python error: Segmentation fault\n\xff\n" + b"x" * 2 * DETAIL_BYTES)
+    os.write(fault_fd, b"Fatal Python error: Segmentation fault\n\xff\n" + b"x" * 2 * DETAIL_CHARACTERS)
     detail = inquire(0, fault_fd, EXITED_7, board, oom(), 0.0).detail
     assert detail.startswith("Fatal Python error: Segmentation fault\n\ufffd\nxxx")
-    assert len(detail) <= DETAIL_BYTES
+    assert len(detail) <= DETAIL_CHARACTERS + 100
 
 
 def test_the_frames_of_its_birth_are_left_out(board: Board, fault_fd: int) -> None:
@@ -114,3 +115,78 @@ def test_other_signals_are_not_the_kernels_for_want_of_memory(board: Board, faul
     watch.look(0.0)
     watch.look(1.0)
     assert inquire(0, fault_fd, int(signal.SIGABRT), board, watch, 1.0).cause == "was killed by SIGABRT"
+
+
+# What was seen while it lived
+
+
+def begins_call(board: Board, seat: int, thread: int) -> None:
+    row = board.layout.thread_index(seat, thread)
+    board.words[row + THREAD["calls"]] += 1
+    board.words[row + THREAD["state"]] = THREAD_STATES["calling"]
+
+
+def test_how_long_each_call_had_run_the_longest_first(board: Board, fault_fd: int) -> None:
+    board.sit(1, pid=5, slot=0, generation=1, now_ns=1)
+    inquest = Inquest(board, oom())
+    inquest.oom.count = lambda: None
+    begins_call(board, 1, 2)
+    inquest.look(100.0)
+    begins_call(board, 1, 0)
+    begins_call(board, 1, 1)
+    inquest.look(101.0)
+    begins_call(board, 1, 1)  # another one: nobody has seen it yet
+    os.write(fault_fd, b"Fatal Python error: Aborted\n")
+    exited = inquest.inquire(1, fault_fd, EXITED_7, 112.0)
+    assert exited.detail.splitlines() == [
+        "thread 2 had been in a call for 12 s",
+        "thread 0 had been in a call for 11 s",
+        "Fatal Python error: Aborted",
+    ]
+    assert exited.doing == "3 threads were in calls"
+
+
+def test_what_the_worker_said_of_a_call_is_told_with_it(board: Board, fault_fd: int) -> None:
+    board.sit(1, pid=5, slot=0, generation=1, now_ns=1)
+    inquest = Inquest(board, oom())
+    inquest.oom.count = lambda: None
+    begins_call(board, 1, 0)
+    begins_call(board, 1, 1)
+    inquest.look(100.0)
+    said: list[Message] = [Stuck(0, 30.2, 30.0, "192.0.2.7:5000"), Nudge()]
+    assert inquest.heard(1, said) is said
+    inquest.heard(1, [Stuck(1, 300.0, 30.0, "of an earlier call")])
+    inquest.look(131.0)
+    assert inquest.inquire(1, fault_fd, KILLED, 140.0).detail.splitlines() == [
+        "thread 0 had been in a call for 40 s, over its limit of 30 s, for 192.0.2.7:5000",
+        "thread 1 had been in a call for 40 s",
+    ]
+
+
+def test_the_next_worker_of_the_seat_begins_anew(board: Board, fault_fd: int) -> None:
+    board.sit(1, pid=5, slot=0, generation=1, now_ns=1)
+    inquest = Inquest(board, oom())
+    inquest.oom.count = lambda: None
+    begins_call(board, 1, 0)
+    inquest.look(100.0)
+    inquest.heard(1, [Stuck(0, 5.0, 5.0, "x")])
+    inquest.inquire(1, fault_fd, KILLED, 140.0)
+    board.leave(1)
+    inquest.look(141.0)
+    board.sit(1, pid=6, slot=0, generation=1, now_ns=2)
+    begins_call(board, 1, 0)
+    inquest.look(150.0)
+    assert inquest.inquire(1, fault_fd, KILLED, 160.0).detail == "thread 0 had been in a call for 10 s"
+
+
+def test_of_many_calls_the_others_are_counted(fault_fd: int) -> None:
+    board = Board.create(1, MOST_CALLS + 5)
+    board.sit(0, pid=5, slot=0, generation=1, now_ns=1)
+    inquest = Inquest(board, OutOfMemory(count=lambda: None))
+    for thread in range(MOST_CALLS + 5):
+        begins_call(board, 0, thread)
+    inquest.look(100.0)
+    lines = inquest.inquire(0, fault_fd, KILLED, 140.0).detail.splitlines()
+    assert len(lines) == MOST_CALLS + 1
+    assert lines[-1] == "… and 5 more"
+    board.close()

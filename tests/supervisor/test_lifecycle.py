@@ -4,7 +4,7 @@ import pytest
 
 from paceline.supervisor.lifecycle import TABLE, State, Worker
 from paceline.supervisor.vocabulary import Abort, Forked, Kill
-from paceline.worker.messages import Drain, Leaving, Nudge, Ready
+from paceline.worker.messages import Drain, Leaving, Nudge, Ready, Serve
 
 CAUSES = {cause for _, cause in TABLE} | {Nudge}
 
@@ -27,7 +27,8 @@ def test_a_good_life() -> None:
     worker = Worker(slot=0, seat=0)
     for cause, state in (
         (Forked, State.BOOTING),
-        (Ready, State.READY),
+        (Ready, State.STANDBY),
+        (Serve, State.READY),
         (Drain, State.DRAINING),
         (Leaving, State.LEAVING),
     ):

@@ -13,7 +13,8 @@ from paceline.errors import HostError
 from paceline.host import processes
 from paceline.supervisor.hands import Hands
 from paceline.supervisor.loop import Supervisor, supervise
-from paceline.supervisor.roster import Roster, SeatState
+from paceline.supervisor.posts import SeatState
+from paceline.supervisor.roster import Roster
 from paceline.supervisor.vocabulary import Command, Event, Exited, Kill, Said, SeatEmptied, TimePassed, Vacate
 from paceline.worker.messages import Leaving, encode
 from supervisor.scene import Log
@@ -264,7 +265,7 @@ def test_what_goes_wrong_costs_one_command_and_not_the_others(
     hands: Hands, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor = Supervisor(hands)
-    supervisor.roster.serving = True
+    supervisor.roster.posts.is_serving = True
     done: list[Command] = []
 
     def carry_out(_hands: Hands, command: Command) -> Event | None:
@@ -301,7 +302,7 @@ def test_a_kernel_without_pidfds_is_refused_at_once(hands: Hands, monkeypatch: p
 def test_a_worker_that_is_buried_has_left_the_board(hands: Hands) -> None:
     supervisor = Supervisor(hands)
     supervisor.react(TimePassed())
-    (worker,) = supervisor.roster.workers.values()
+    (worker,) = supervisor.roster.posts.workers.values()
     seat = hands.seats[worker.seat]
     hands.carry_out(Kill(seat.number))
     status = processes.reap_soon(seat.pid)
@@ -328,13 +329,13 @@ def test_a_machine_that_slept_takes_no_time(hands: Hands) -> None:
 
 def test_every_tick_looks_for_memory_that_ran_out(hands: Hands) -> None:
     supervisor = Supervisor(hands)
-    supervisor.oom.count = iter([1, 2]).__next__
+    supervisor.inquest.oom.count = iter([1, 2]).__next__
     list(supervisor.on_tick(5.0))
     list(supervisor.on_tick(6.0))
-    assert supervisor.oom.at == 6.0
+    assert supervisor.inquest.oom.at == 6.0
 
 
 def test_a_seat_whose_emptying_was_forgotten_is_emptied_with_the_next_tick(hands: Hands) -> None:
     supervisor = Supervisor(hands)
-    supervisor.roster.seats[2] = SeatState.EMPTYING
+    supervisor.roster.posts.seats[2] = SeatState.EMPTYING
     assert SeatEmptied(2) in list(supervisor.on_tick(5.0))

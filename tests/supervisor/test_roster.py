@@ -156,7 +156,7 @@ def test_boots_that_fail_back_off_and_a_healthy_sibling_is_left_alone() -> None:
     start = scene.now
     commands: list[Command] = []
     while scene.now < start + 10:
-        if scene.roster.slots[1].seat is not None:
+        if scene.slots[1].seat is not None:
             scene.say(1, Failed("boom", "Traceback …"))
             commands += scene.exit(1, "exited with code 3", 3)
         commands += scene.run(0.001)
@@ -180,7 +180,7 @@ def test_a_worker_that_gets_ready_has_nothing_to_make_up_for() -> None:
     for _ in range(5):
         scene.run(2)
         scene.exit(0, "exited with code 3", 3)
-    assert scene.roster.slots[0].failures == 5
+    assert scene.slots[0].failures == 5
     scene.run(2)
     scene.say(0, READY)
     scene.exit(0)
@@ -197,12 +197,12 @@ def test_when_one_that_failed_gets_ready_the_others_are_tried_at_once() -> None:
         scene.run(0)
     for _ in range(8):  # nothing boots any more
         for slot in (0, 1):
-            if scene.roster.slots[slot].seat is not None:
+            if scene.slots[slot].seat is not None:
                 scene.exit(slot, "exited with code 3", 3)
         scene.run(30)
     scene.exit(0, "exited with code 3", 3)
     scene.run(1)
-    assert scene.roster.slots[0].seat is None
+    assert scene.slots[0].seat is None
     scene.say(1, READY)  # the cause is gone
     scene.run(0)
     assert scene.state(0) is State.BOOTING
@@ -218,7 +218,7 @@ def test_a_ready_that_nothing_had_gone_wrong_for_changes_no_waiting() -> None:
     scene.exit(1)  # an ordinary death of the other one
     scene.say(1, READY)
     scene.run(0)
-    assert scene.roster.slots[0].seat is None
+    assert scene.slots[0].seat is None
 
 
 def test_a_boot_that_hangs_later_counts_as_failed() -> None:
@@ -229,7 +229,7 @@ def test_a_boot_that_hangs_later_counts_as_failed() -> None:
     (failed,) = said(commands, "worker-failed")
     assert failed["why"] == "the worker was not ready after 5 s (--boot-timeout)"
     assert failed["detail"] == "File hang.py"
-    assert scene.roster.slots[0].failures == 1
+    assert scene.slots[0].failures == 1
 
 
 def test_who_said_that_it_failed_and_stays_is_ended() -> None:
@@ -250,7 +250,7 @@ def test_a_worker_that_was_asked_to_leave_by_somebody_else_left_and_is_replaced(
     assert said(commands, "worker-left") == [{"slot": 1, "pid": 1002, "uptime": "1 s"}]
     assert said(commands, "worker-died") == []
     assert scene.spawned == [(scene.now, 1)]
-    assert scene.roster.cut == 0, "the server goes on; the worker itself has said what it cut"
+    assert scene.roster.stopping.cut == 0, "the server goes on; the worker itself has said what it cut"
 
 
 def test_an_exit_with_code_0_that_nobody_announced_is_a_death() -> None:

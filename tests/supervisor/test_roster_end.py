@@ -149,7 +149,7 @@ def test_a_crash_during_the_drain_is_told_and_nobody_is_replaced() -> None:
     assert died["next"] == "not replaced, the server stops"
     scene.run(1)
     assert scene.spawned == []
-    assert scene.roster.cut == 0, "cut by its own crash, not by us"
+    assert scene.roster.stopping.cut == 0, "cut by its own crash, not by us"
 
 
 def test_a_process_that_the_kernel_does_not_let_go_of_is_left_behind() -> None:

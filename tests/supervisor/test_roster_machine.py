@@ -8,39 +8,54 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from paceline.settings import Settings
 from paceline.supervisor.lifecycle import RESPAWN_S, State
-from paceline.supervisor.roster import ABANDON_S, ABORT_S, GRACE_S, Roster, SeatState
+from paceline.supervisor.posts import ABORT_S, GRACE_S, Limits, Posts, SeatState
+from paceline.supervisor.roster import Roster
+from paceline.supervisor.stopping import ABANDON_S
 from paceline.supervisor.vocabulary import (
     Abort,
+    Adopt,
+    Answer,
     Command,
+    DrainAsked,
     End,
     Event,
     Exited,
     Forked,
     ForkFailed,
     Kill,
+    ReloadAsked,
     Said,
+    ScaleAsked,
     SeatEmptied,
     Spawn,
     StopAsked,
     Tell,
     Ticked,
     TimePassed,
+    Usage,
     Vacate,
 )
-from paceline.worker.messages import Drain, Failed, Leaving, Nudge, Ready
+from paceline.worker.messages import Drain, Failed, Leaving, Nudge, Ready, Serve, Stuck
 
 BOOT_S, DRAIN_S, HEARTBEAT_S = 5.0, 8.0, 10.0
+MOST = 5
+LIMITS = Limits(BOOT_S, DRAIN_S, HEARTBEAT_S, call_s=3.0, messages=1000, messages_jitter=0.5)
+SETTINGS = Settings(boot_timeout=BOOT_S, drain_timeout=DRAIN_S, heartbeat=HEARTBEAT_S, timeout=3.0, max_messages=1000)
 LONGEST_WAIT_S = 30.0
 EPSILON = 1e-6
 
-WORDS = st.sampled_from([Ready("message", "raw"), Failed("boom"), Leaving(0), Leaving(2), Drain(1.0), Nudge()])
+Word = Ready | Failed | Leaving | Drain | Nudge | Stuck
+WORDS = st.sampled_from(
+    [Ready("message", "raw"), Failed("boom"), Leaving(0), Leaving(2), Drain(1.0), Nudge(), Stuck(0, 4.0, 3.0, "peer")]
+)
 
 
 class World(RuleBasedStateMachine):
     @initialize(workers=st.integers(1, 4), random=st.floats(0, 1))
     def start(self, workers: int, random: float) -> None:
-        self.roster = Roster(workers, 2 * workers + 2, BOOT_S, DRAIN_S, HEARTBEAT_S, lambda: random)
+        self.roster = Roster(Posts.of(workers, 2 * MOST + 2, LIMITS), MOST, lambda: random)
         self.now = 1000.0
         self.may_fork = True
         self.leaves_connections = False
@@ -55,6 +70,9 @@ class World(RuleBasedStateMachine):
         self.beat = 0
         self.asked = 0
         self.ever_ready = False
+        self.asking: set[int] = set()
+        """Those who wait for an answer."""
+        self.answered = 0
         self.stop_by: float | None = None
         self.code: int | None = None
         self.tell(TimePassed())
@@ -72,12 +90,12 @@ class World(RuleBasedStateMachine):
     def obey(self, command: Command) -> Event | None:
         assert self.code is None, "nothing is done after the end"
         match command:
-            case Spawn(slot, seat):
+            case Spawn(slot, seat, _, standby):
                 assert self.stop_by is None, "nobody is born into a stop"
                 assert seat not in self.alive
                 assert seat not in self.dirty, "a seat is free again only when its inbox is empty"
-                assert slot not in self.alive.values(), "one worker a slot"
                 assert self.ever_ready or slot == 0, "seat 0 boots first"
+                assert self.ever_ready or not standby
                 if not self.may_fork:
                     return ForkFailed(seat, "no room")
                 assert self.now - self.last_fork.get(slot, -1.0) >= RESPAWN_S - EPSILON
@@ -88,9 +106,23 @@ class World(RuleBasedStateMachine):
                 assert seat in self.alive
                 assert seat not in self.healthy or self.stop_by is not None, "the healthy are left alone"
                 self.healthy.discard(seat)
+            case Tell(seat, Drain(_, hand_over)):
+                assert seat in self.alive
+                assert hand_over is (self.stop_by is None)
+                if hand_over and seat in self.healthy:
+                    self.has_a_successor(seat)
+                self.healthy.discard(seat)
             case Tell(seat, message):
                 assert seat in self.alive
-                assert isinstance(message, Nudge) or self.stop_by is not None
+                assert isinstance(message, Nudge | Serve)
+            case Adopt(generation, _, serving):
+                assert generation > serving
+                alive = {worker.generation for worker in self.roster.posts.workers.values() if worker.pid}
+                assert alive <= {serving}, "at most two generations are alive"
+            case Answer(asker, _, _, _, is_last):
+                assert asker in self.asking, "whoever asked is told once how it went, and nothing afterwards"
+                if is_last:
+                    self.asking.discard(asker)
             case Vacate(seat):
                 assert seat not in self.alive
                 somebody_takes_them = bool(self.was_ready - {seat})
@@ -104,6 +136,15 @@ class World(RuleBasedStateMachine):
                 self.code = code
         return None
 
+    def has_a_successor(self, seat: int) -> None:
+        """A healthy worker is asked to leave only when another one has its place, or the place is gone."""
+        posts = self.roster.posts
+        worker = posts.workers[seat]
+        if worker.state is State.DRAINING and worker.slot < len(posts.slots):
+            successor = posts.current(posts.slots[worker.slot])
+            in_standby = worker.standby and worker.generation != posts.generation
+            assert in_standby or (successor is not None and successor.state is State.READY)
+
     @property
     def is_over(self) -> bool:
         return self.code is not None
@@ -112,9 +153,18 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive and not self.is_over)
     @rule(pick=st.integers(0, 100), word=WORDS)
-    def a_worker_speaks(self, pick: int, word: Ready | Failed | Leaving | Drain | Nudge) -> None:
-        seat = sorted(self.alive)[pick % len(self.alive)]
-        booting = self.roster.workers[seat].state is State.BOOTING
+    def a_worker_speaks(self, pick: int, word: Word) -> None:
+        self.speak(sorted(self.alive)[pick % len(self.alive)], word)
+
+    @precondition(lambda self: not self.is_over and self.roster.posts.in_state(State.BOOTING))
+    @rule()
+    def all_who_boot_get_ready(self) -> None:
+        for worker in self.roster.posts.in_state(State.BOOTING):
+            if worker.state is State.BOOTING:
+                self.speak(worker.seat, Ready("message", "raw"))
+
+    def speak(self, seat: int, word: Word) -> None:
+        booting = self.roster.posts.workers[seat].state is State.BOOTING
         if isinstance(word, Ready) and booting:
             self.ever_ready = True
             self.healthy.add(seat)
@@ -144,6 +194,33 @@ class World(RuleBasedStateMachine):
             del self.alive[seat]
             self.healthy.discard(seat)
             self.tell(Exited(seat, "was killed by SIGKILL", None))
+
+    @precondition(lambda self: not self.is_over)
+    @rule(workers=st.sampled_from([0, 0, 1, 3]))
+    def somebody_wants_a_reload(self, workers: int) -> None:
+        self.tell(ReloadAsked(self.new_asker(), SETTINGS, workers))
+
+    @precondition(lambda self: not self.is_over)
+    @rule(workers=st.integers(0, MOST + 1), by=st.sampled_from([-1, 0, 0, 1]))
+    def somebody_wants_more_or_fewer(self, workers: int, by: int) -> None:
+        self.tell(ScaleAsked(self.new_asker(), workers, by))
+
+    @precondition(lambda self: not self.is_over)
+    @rule(slot=st.integers(-1, MOST))
+    def somebody_wants_another_worker(self, slot: int) -> None:
+        self.tell(DrainAsked(self.new_asker(), slot))
+
+    def new_asker(self) -> int:
+        self.answered += 1
+        self.asking.add(self.answered)
+        return self.answered
+
+    @precondition(lambda self: self.healthy and not self.is_over)
+    @rule(pick=st.integers(0, 100))
+    def a_worker_has_served_enough(self, pick: int) -> None:
+        seat = sorted(self.healthy)[pick % len(self.healthy)]
+        self.beat += 1
+        self.tell(Ticked((), dict.fromkeys(self.healthy, self.beat), {seat: Usage(1000, 0)}))
 
     @rule(may=st.booleans())
     def the_limit_on_processes_changes(self, may: bool) -> None:
@@ -194,27 +271,33 @@ class World(RuleBasedStateMachine):
         if self.is_over:
             return
         roster = self.roster
-        assert set(roster.workers) == set(self.alive)
-        for seat, worker in roster.workers.items():
-            assert roster.slots[worker.slot].seat == seat
-            assert roster.seats[seat] is SeatState.TAKEN
-        taken = [seat for seat, state in enumerate(roster.seats) if state is SeatState.TAKEN]
+        posts = roster.posts
+        assert set(posts.workers) == set(self.alive)
+        for slot in posts.slots:
+            for seat in (slot.seat, slot.incoming):
+                assert seat is None or posts.workers[seat].slot == slot.number
+            assert slot.seat is None or slot.seat != slot.incoming
+        assert len({worker.generation for worker in posts.workers.values()}) <= 2
+        assert len(posts.slots) <= MOST
+        waits = {worker.seat for worker in posts.in_state(State.STANDBY)}
+        assert not waits or roster.reloading.running is not None, "in standby for nothing"
+        taken = [seat for seat, state in enumerate(posts.seats) if state is SeatState.TAKEN]
         assert taken == sorted(self.alive)
-        assert {seat for seat, state in enumerate(roster.seats) if state is SeatState.EMPTYING} == self.dirty
+        assert {seat for seat, state in enumerate(posts.seats) if state is SeatState.EMPTYING} == self.dirty
 
     @invariant()
     def no_slot_is_forgotten(self) -> None:
         if self.is_over or self.stop_by is not None:
             return
-        for slot in self.roster.slots:
+        for slot in self.roster.posts.slots:
             if slot.seat is None and (self.ever_ready or slot.number == 0):
-                assert slot.not_before <= self.now + LONGEST_WAIT_S
-                assert SeatState.FREE in self.roster.seats, "there are seats enough"
+                assert slot.fork_at <= self.now + LONGEST_WAIT_S
+                assert SeatState.FREE in self.roster.posts.seats, "there are seats enough"
                 assert self.roster.next_at is not None
 
     @invariant()
     def whoever_is_not_healthy_has_a_deadline(self) -> None:
-        for worker in self.roster.workers.values():
+        for worker in self.roster.posts.workers.values():
             if worker.state in (State.BOOTING, State.DRAINING, State.LEAVING, State.ABORTING):
                 assert worker.kill_at is not None
             else:
@@ -224,6 +307,18 @@ class World(RuleBasedStateMachine):
     def the_end_comes_in_time(self) -> None:
         if self.stop_by is not None and not self.is_over:
             assert self.now <= self.stop_by + EPSILON
+
+    @invariant()
+    def who_asked_is_answered(self) -> None:
+        """A reload, or a worker that boots, may keep them waiting; nothing else."""
+        roster = self.roster
+        if self.is_over or roster.stopping.urgency is not None:
+            assert not self.asking
+        elif roster.posts.is_serving and self.asking:
+            asked = {wanted.asker for wanted in roster.replacing.wanted.values()}
+            asked |= {*roster.reloading.askers, *roster.reloading.waiting_askers}
+            asked |= {event.asker for event in roster.later}
+            assert self.asking <= asked
 
     @invariant()
     def the_exit_code_is_one_of_ours(self) -> None:

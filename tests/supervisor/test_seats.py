@@ -147,7 +147,7 @@ def take_from(seat: Seat) -> list[bytes]:
     spare = Spare()
     records = []
     while (arrived := passing.receive_connection(seat.inbox.reader, spare)) is not None:
-        fd, record = arrived
+        fd, record, _ = arrived
         os.write(fd, record)
         os.close(fd)
         records.append(record)
@@ -176,6 +176,26 @@ def test_connections_are_moved_unread_and_in_turn(seats: list[Seat]) -> None:
     assert take_from(seats[1]) == [b"record 0", b"record 2", b"record 4"]
     assert take_from(seats[2]) == [b"record 1", b"record 3"]
     assert close_all(clients) == [b"record %d" % n for n in range(5)]
+
+
+def test_what_travels_beside_a_connection_is_moved_with_it(seats: list[Seat]) -> None:
+    client, connection = socket.socketpair()
+    fd = memory.create_growing("beside")
+    os.write(fd, b"half a message")
+    assert passing.send_connection(seats[0].inbox.writer, connection.fileno(), b"record", fd)
+    connection.close()
+    memory.close(fd)
+    assert seats[0].move_inbox([seats[1]])
+    spare = Spare(passing.MOST_DESCRIPTORS)
+    arrived = passing.receive_connection(seats[1].inbox.reader, spare)
+    spare.close()
+    assert arrived is not None
+    assert arrived.record == b"record"
+    assert memory.read(arrived.memory, 0, 100) == b"half a message"
+    os.write(arrived.fd, b"here")
+    assert client.recv(10) == b"here"
+    arrived.close()
+    client.close()
 
 
 def test_without_anybody_to_take_them_they_stay(seats: list[Seat]) -> None:

@@ -36,6 +36,9 @@ class Recorder:
             raise ZeroDivisionError("a bug")
         note(event, text=sentence_of(TABLE[event], fields), at=time.monotonic(), **fields)
 
+    def reopen(self) -> None:
+        note("reopened")
+
     def close(self) -> None:
         note("closed")
 
@@ -87,7 +90,7 @@ class Life:
             for end in select.select([self.control, inbox], [], [], 0.02 if beats else None)[0]:
                 if end is inbox:
                     while (arrived := receive_connection(inbox, spare)) is not None:
-                        fd, record = arrived
+                        fd, record, _ = arrived
                         os.write(fd, f"slot {self.plan.slot} has {record.decode()}".encode())
                         os.close(fd)
                     continue

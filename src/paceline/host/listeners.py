@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from paceline.addresses import Address
 from paceline.errors import HostError
+from paceline.host import activation
 from paceline.host.holders import THIS_PROCESS, holder_of_port
 from paceline.host.refusals import sort_of_file, why_not
 from paceline.host.unix_paths import Made, listen_at_path
@@ -58,7 +59,8 @@ def open_listener(address: Address, index: int, backlog: int, keepalive_s: float
         if address.kind == "unix":
             opened, made = listen_at_path(address.path, backlog)
         elif address.kind == "fd":
-            opened, made = _inherit(address.fd, backlog), None
+            (fd,) = [address.fd] if address.fd >= 0 else activation.NONE.named(address.name)
+            opened, made = _inherit(fd, backlog), None
         else:
             opened, made = _open_tcp(address, backlog), None
     except HostError as why:
@@ -68,7 +70,8 @@ def open_listener(address: Address, index: int, backlog: int, keepalive_s: float
     kind = "unix" if opened.family == socket.AF_UNIX else "tcp"
     if kind == "tcp":
         _set_inherited_options(opened, keepalive_s)
-    return Listener(opened, _text_of(opened), kind, index, made)
+    text = address.text if made is not None else _text_of(opened)  # unix_paths.py: it may be bound by another name
+    return Listener(opened, text, kind, index, made)
 
 
 def close_listener(listener: Listener) -> None:

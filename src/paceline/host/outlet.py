@@ -13,6 +13,9 @@ wait depends on what standard error is:
                      O_NONBLOCK means nothing for files: a disk that hangs stalls the writer, a full one loses lines
     not open         nothing is written, and /dev/null takes the number, before a client's connection could get it
 
+A regular file is opened anew by `reopen_file`, when somebody has moved it away (logrotate): by the path that it had
+when the first process of ours began, for /proc tells where a file is now, not where it was.
+
 Whole lines, with several processes on one pipe: a record of up to PIPE_BUF bytes (4,096) is taken whole or not at all
 (pipe(7)); a longer one goes in pieces of whole lines, between which others may write.  Only a single line above
 PIPE_BUF, or a record for a full disk, can be torn; its rest is dropped and our next record begins on a new line.
@@ -40,6 +43,9 @@ from paceline.errors import HostError
 _TORN = object()
 
 _outlets: "weakref.WeakSet[Outlet]" = weakref.WeakSet()
+
+_paths: dict[int, str] = {}
+"""By descriptor: the path of the regular file that it led to when it was opened first; forked children inherit it."""
 
 
 def _renew_locks() -> None:
@@ -84,6 +90,9 @@ class Outlet:
             mode = os.fstat(fd).st_mode
         except OSError:
             mode = None
+        if mode is not None and stat.S_ISREG(mode) and fd not in _paths:
+            with contextlib.suppress(OSError):  # no /proc
+                _paths[fd] = _path_of(fd)
         try:
             _hold_standard_numbers()
             return cls(None if mode is None else _open_way(fd, mode))
@@ -131,6 +140,69 @@ class Outlet:
             way, self._way = self._way, None
         if way is not None:
             way.close()
+
+
+def reopen_file(fd: int = 2) -> str | None:
+    """Open the file that `fd` leads to by its path, which may lead to another one by now, and let everything of this
+    process that led to the old one lead there: `fd`, standard output, and all outlets.  Returns the path.
+
+    No record is lost or torn by it: each goes whole to the old file or to the new one.  None: `fd` leads to no regular
+    file, and nothing has to be done.  Raises OSError, and then nothing has changed.
+    """
+    path = _paths.get(fd)
+    old = os.fstat(fd)
+    if path is None or not stat.S_ISREG(old.st_mode):
+        return None
+    opened = _open_file(path, old)
+    try:
+        with contextlib.ExitStack() as locks:
+            ways = []
+            for outlet in list(_outlets):
+                locks.enter_context(outlet.lock)
+                if outlet._way is not None and _leads_to(outlet._way.fd, old):
+                    outlet._unended = None
+                    ways.append(outlet._way.fd)
+            standard = [number for number in {1, 2, fd} if _leads_to(number, old)]
+            for number in (*ways, *standard):
+                os.dup2(opened, number, inheritable=number in standard)
+    finally:
+        os.close(opened)
+    return path
+
+
+def _leads_to(fd: int, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), file)
+    except OSError:
+        return False
+
+
+def _open_file(path: str, old: os.stat_result) -> int:
+    """A new description of the file, at its end.  Where there is none it is made, with the old one's mode and owner.
+
+    Several processes do this at once, and only one of them makes it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # of a pipe it must not wait
+    while True:
+        try:
+            fd = os.open(path, flags)
+            break
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, stat.S_IMODE(old.st_mode) & 0o666)
+                with contextlib.suppress(OSError):  # not everybody may: then it is as the umask makes it
+                    os.fchmod(fd, stat.S_IMODE(old.st_mode))
+                    os.fchown(fd, old.st_uid, old.st_gid)
+                break
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file any more", path)
+    return fd
+
+
+def _path_of(fd: int) -> str:
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    return path if os.fstat(fd).st_nlink else path.removesuffix(" (deleted)")
 
 
 def _taken(way: _Way, record: bytes) -> Iterator[int]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from paceline import clock
 from paceline.events import TABLE, Kind, Level, json_line, text_line
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, reopen_file
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -91,6 +91,23 @@ class Log:
             now=self._now,
             wall_seconds=self._wall_seconds,
         )
+
+    def reopen(self) -> bool:
+        """The file that standard error goes to was moved away: go on in a new one of its name, prints and all.
+
+        Called by one thread; the others may write meanwhile.  False: nothing was done, because it is no file (then
+        there is nothing to do), or because it cannot be opened, which is said where the log went until now.
+        """
+        try:
+            path = reopen_file(2)
+        except OSError as error:
+            self.say("log-reopen-failed", path=error.filename, error=error.strerror)
+            return False
+        if path is None:
+            self.say("log-not-a-file")
+            return False
+        self.say("log-reopened", path=path)
+        return True
 
     def close(self) -> None:
         """Give the descriptor back; its children must be done.  What is said later is dropped."""

@@ -7,6 +7,7 @@ safe only between fork and reap, and only in the parent.
 
 import ctypes
 import os
+import resource
 import signal
 
 from paceline.host.signals import name_of
@@ -77,6 +78,15 @@ def find_ended() -> int | None:
     return found.si_pid if found is not None and found.si_pid else None
 
 
+def is_child(pid: int) -> bool:
+    """Whether the process is a child of ours, alive or waiting to be reaped.  It is *not* reaped by this."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def die_with_parent(parent_pid: int, number: int) -> bool:
     """The kernel sends us this signal when the parent ends (prctl(2), PR_SET_PDEATHSIG).
 
@@ -115,6 +125,38 @@ def cause_of(status: int) -> str:
 def exit_code_of(status: int) -> int | None:
     """The exit code in a wait status; None when a signal ended the process, or nobody knows."""
     return os.WEXITSTATUS(status) if status != UNKNOWN and os.WIFEXITED(status) else None
+
+
+def resident_bytes(pid: int) -> int:
+    """How much memory of the process is in RAM now: the second field of /proc/PID/statm (proc_pid_statm(5)).
+
+    0 when the process is gone or cannot be looked at.
+    """
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def run_state(pid: int) -> str:
+    """What the process is in, as one letter: R, S, D, T, t, Z (field 3 of /proc/PID/stat); "" when nobody knows."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except OSError:
+        return ""
+    return line[line.rindex(b")") + 2 : line.rindex(b")") + 3].decode()
+
+
+def catches(pid: int, number: int) -> bool:
+    """It has a handler of its own for this signal, which therefore does not end it (SigCgt of /proc/PID/status)."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            mask = next(line.split()[1] for line in file if line.startswith(b"SigCgt:"))
+    except (OSError, StopIteration, IndexError):
+        return False
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def start_ticks(pid: int) -> int:

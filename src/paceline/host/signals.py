@@ -7,8 +7,10 @@ sources.  Two signals of a kind in quick succession may be one byte, because the
 Main thread only, where it changes handlers or the wake-up descriptor: Python allows it nowhere else.
 """
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +20,12 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 """What signal.signal takes and returns."""
 
 _READ_BYTES = 4096
+_SIGNALFD_BYTES = 128
+"""sizeof(struct signalfd_siginfo), whose first member is the number (signalfd(2))."""
+
+_signalfd = ctypes.CDLL(None, use_errno=True).signalfd
+_signalfd.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+_signalfd.restype = ctypes.c_int
 
 
 @contextmanager
@@ -38,6 +46,10 @@ FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.S
 """What faulthandler reports: a process makes them itself as it crashes, or is sent SIGABRT to show its stacks."""
 
 
+STACKS = signal.SIGRTMIN + 1
+"""What faulthandler of a worker answers with all its stacks, in C code: also while no Python can run there."""
+
+
 def unblock(*numbers: int) -> None:
     """These are not blocked any more in the calling thread.
 
@@ -51,6 +63,11 @@ def unblock_all() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def unblock_all_but(*numbers: int) -> None:
+    """Only these are blocked in the calling thread."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, numbers)
+
+
 def open_wakeup_pipe() -> tuple[int, int]:
     """(read, write): non-blocking and close-on-exec; 65,536 signals may wait in it (pipe(7)).  Raises OSError."""
     return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -62,6 +79,34 @@ def install_wakeup_fd(fd: int) -> int:
     A full pipe drops the byte in silence: it is full of wake-ups anyway.
     """
     return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def open_signalfd(*numbers: int) -> int:
+    """A descriptor that tells of these signals, which are blocked in the calling thread from now on (signalfd(2)).
+
+    For those that the kernel sends a background process which writes to its terminal (SIGTTOU with `stty tostop`): it
+    writes undisturbed while the signal is blocked, and with a handler its write would be tried again for ever.
+    Non-blocking and close-on-exec.  Raises OSError.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    mask = sum(1 << (number - 1) for number in numbers)
+    # sigset_t is larger in C libraries than in the kernel; signals 1 to 64 are its first eight bytes on Linux.
+    fd = int(_signalfd(-1, mask.to_bytes(8, sys.byteorder) + bytes(120), os.O_CLOEXEC | os.O_NONBLOCK))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return fd
+
+
+def take_signalfd(fd: int) -> list[int]:
+    """The numbers of all signals that wait there.  Never blocks."""
+    numbers: list[int] = []
+    while True:
+        try:
+            part = os.read(fd, 32 * _SIGNALFD_BYTES)
+        except BlockingIOError:
+            return numbers
+        starts = range(0, len(part), _SIGNALFD_BYTES)
+        numbers += [int.from_bytes(part[at : at + 4], sys.byteorder) for at in starts]
 
 
 def take_received(fd: int) -> list[int]:

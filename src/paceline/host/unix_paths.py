@@ -2,6 +2,11 @@
 
 A socket's file outlives its process.  A dead one is replaced; one that a process holds is never touched, nor is a file
 that is no socket; and of two servers that start at the same path one gives way.
+
+Where nothing is in the way, bind(2) makes the file.  A dead one is replaced in one step, by rename(2), with a socket
+that listens already: a client that tries again and again is refused until then, and served from then on, but never
+told that there is no such path.  The kernel goes on calling that socket by the name it was bound to, PATH.new (`ss -xl`
+shows it); what we say ourselves is PATH.
 """
 
 import contextlib
@@ -18,6 +23,8 @@ from paceline.host.refusals import sort_of_file, why_not
 
 PATH_BYTES = 107
 """The longest path: sun_path has 108 bytes, the last of them zero (unix(7))."""
+BESIDE = ".new"
+"""Added to the path, it is where a socket waits that is about to replace a dead one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +58,43 @@ def listen_at_path(path: str, backlog: int) -> tuple[socket.socket, Made]:
         )
     if not path or "\0" in path:
         raise HostError("that is no path of a file; write unix:/run/NAME.sock")
-    with contextlib.ExitStack() as undo:
-        try:
-            opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            made = _bind_path(opened, path)
-            undo.callback(made.remove)
-            opened.listen(backlog)
-        except OSError as error:
-            raise HostError(_why_no_path(error, path)) from error
-        undo.pop_all()
-    return opened, made
-
-
-def _bind_path(opened: socket.socket, path: str) -> Made:
-    """Bind; what lies in the way is removed if it is a socket that no process holds."""
-    for _ in range(3):  # it may go, or come, while we look
-        try:
-            opened.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            with contextlib.suppress(FileNotFoundError):
-                _remove_dead(path)
-        else:
-            found = os.lstat(path)
-            return Made(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
+    try:
+        for _ in range(3):  # a file may go, or come, while we look
+            try:
+                return _listen_if_free(path, path, backlog)
+            except _TakenError:
+                with contextlib.suppress(FileNotFoundError, _TakenError):
+                    return _replace_dead(path, backlog)
+    except OSError as error:
+        raise HostError(_why_no_path(error, path)) from error
     raise HostError("other processes keep taking this path; stop them, or choose another path")
 
 
-def _remove_dead(path: str) -> None:
+class _TakenError(Exception):
+    """There is a file where the socket's would be."""
+
+
+def _listen_if_free(bound: str, path: str, backlog: int) -> tuple[socket.socket, Made]:
+    """Bind to `bound`, where nothing may be, listen, and have the file at `path`.  Raises OSError, _TakenError."""
+    with contextlib.ExitStack() as undo:
+        opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            opened.bind(bound)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _TakenError from None
+            raise
+        found = os.lstat(bound)
+        undo.callback(Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid()).remove)
+        opened.listen(backlog)
+        if bound != path:
+            os.rename(bound, path)
+        undo.pop_all()
+    return opened, Made(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
+
+
+def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:
+    """Listen at a path where a file is, if that is a socket that no process holds."""
     found = os.lstat(path)
     if not stat.S_ISSOCK(found.st_mode):
         raise HostError(
@@ -89,13 +104,30 @@ def _remove_dead(path: str) -> None:
     with _sole_remover(found):
         again = os.lstat(path)
         if (again.st_dev, again.st_ino) != (found.st_dev, found.st_ino):
-            return  # another one took its place meanwhile; look again
+            raise _TakenError  # another one took its place meanwhile; look again
         if _is_held(path):
-            holder = holder_of_path(path) or "another process"
+            holder = holder_of_path(path) or holder_of_path(path + BESIDE) or "another process"
             if holder == THIS_PROCESS:
                 raise HostError("another of the addresses to be served is the same; leave one of them out")
             raise HostError(f"{holder} serves there; stop that one, or choose another path")
-        os.unlink(path)
+        beside = path + BESIDE
+        if len(os.fsencode(beside)) <= PATH_BYTES and _clear(beside):
+            return _listen_if_free(beside, path, backlog)
+        os.unlink(path)  # for a moment there is no such path
+    return _listen_if_free(path, path, backlog)
+
+
+def _clear(beside: str) -> bool:
+    """Remove what a server left there that died as it replaced a dead file.  False: something else is there."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(beside).st_mode) or _is_held(beside):
+            return False
+        os.unlink(beside)
+    except FileNotFoundError:
+        pass
+    except HostError:  # it may not be asked
+        return False
+    return True
 
 
 @contextlib.contextmanager

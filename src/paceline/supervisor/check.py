@@ -12,7 +12,7 @@ from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor import child
 from paceline.supervisor.inquest import read_dump
-from paceline.supervisor.roster import ABORT_S
+from paceline.supervisor.posts import ABORT_S
 from paceline.supervisor.seats import Seat, close_seats, open_seats
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.system import System

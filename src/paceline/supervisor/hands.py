@@ -9,11 +9,13 @@ import select
 import signal
 import socket
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from paceline.host import processes
 from paceline.host.listeners import Listener, close_listener
 from paceline.host.passing import NotAConnection
+from paceline.host.pidfile import PidFile
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor import child
@@ -23,7 +25,9 @@ from paceline.supervisor.size import Size
 from paceline.supervisor.system import Says, System
 from paceline.supervisor.vocabulary import (
     Abort,
+    Adopt,
     Announce,
+    Answer,
     Command,
     End,
     Event,
@@ -35,9 +39,10 @@ from paceline.supervisor.vocabulary import (
     Spawn,
     StopListening,
     Tell,
+    Usage,
     Vacate,
 )
-from paceline.worker.messages import Drain
+from paceline.worker.messages import Drain, Reopen
 from paceline.worker.plan import Plan
 
 
@@ -46,12 +51,14 @@ class Hands:
     """Everything the supervisor holds.  The descriptors belong to whoever made this, but for the workers' own."""
 
     settings: Settings
+    """Those of the server's start; what does not depend on the generation is looked up here."""
     target: object
     """What is served: a text, or the handler itself."""
     system: System
     log: Says
     size: Size
-    signal_fds: tuple[int, int]
+    signal_fds: tuple[int, ...]
+    """The wake-up pipe (read, write), and what tells of the terminal's signals."""
     listeners: list[Listener]
     board: Board
     seats: list[Seat]
@@ -59,6 +66,11 @@ class Hands:
     """Where a ready worker sits; set by the loop."""
     exit_code: int | None = None
     """It is over."""
+    pid_file: PidFile | None = None
+    settings_of: dict[int, Settings] = field(default_factory=dict)
+    """By generation, of those that still matter."""
+    on_answer: Callable[[Answer], None] = lambda _answer: None
+    """Who passes an answer on to whoever asked; set by the loop."""
 
     def carry_out(self, command: Command) -> Event | None:
         """Do it; returns the answer, if it has one."""
@@ -75,6 +87,10 @@ class Hands:
                 processes.send_signal(self.seats[number].pidfd, signal.SIGKILL)
             case Vacate(number):
                 return SeatEmptied(number) if self.move_inbox(self.seats[number]) else None
+            case Adopt(generation, settings, serving):
+                self.settings_of = {serving: self.settings_of.get(serving, self.settings), generation: settings}
+            case Answer():
+                self.on_answer(command)
             case Say(event, fields):
                 self.log.say(event, **fields)
             case Announce():
@@ -92,7 +108,7 @@ class Hands:
             with seat.open_control() as theirs:
                 pid = child.start(self.plan_of(command, seat, theirs), self.system.main, self.system.fork)
             try:
-                seat.sit(pid, processes.open_pidfd(pid))
+                seat.sit(pid, processes.open_pidfd(pid), self.board.total(seat.number, "messages"))
             except Exception:
                 os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
                 processes.reap_soon(pid)
@@ -108,10 +124,12 @@ class Hands:
 
     def plan_of(self, command: Spawn, seat: Seat, control: socket.socket) -> Plan:
         """What the worker in this seat is given; `control` is its end of the channel."""
+        settings = self.settings_of.get(command.generation, self.settings)
         private = {fd for other in self.seats for fd in other.private_fds()} | set(self.signal_fds)
+        private |= {self.pid_file.fd} if self.pid_file is not None else set()
         return Plan(
-            settings=self.settings,
-            target=self.target,
+            settings=settings,
+            target=settings.target if isinstance(self.target, str) else self.target,
             listeners=tuple(self.listeners),
             inboxes=tuple(other.inbox for other in self.seats),
             board=self.board,
@@ -122,6 +140,8 @@ class Hands:
             generation=command.generation,
             supervisor_pid=os.getpid(),
             close_fds=tuple(private - {seat.fault_fd}),
+            standby=command.standby,
+            probe=command.probe,
         )
 
     def tell_by_signal(self, seat: Seat) -> None:
@@ -139,9 +159,31 @@ class Hands:
                 seat.is_stuck = not emptied and bool(self.ready)
                 return emptied
 
+    def reopen_logs(self) -> None:
+        """The log's file was moved away: open its path anew, everybody."""
+        self.log.reopen()
+        for seat in self.seats:
+            if seat.is_taken:
+                seat.tell(Reopen())
+
+    def usage(self) -> dict[int, Usage]:
+        """What the workers have used, by seat."""
+        taken = [seat for seat in self.seats if seat.is_taken]
+        return {
+            seat.number: Usage(
+                self.board.total(seat.number, "messages") - seat.messages_before, processes.resident_bytes(seat.pid)
+            )
+            for seat in taken
+        }
+
+    @property
+    def places(self) -> list[str]:
+        """Where the server listens, as people write it."""
+        return [listener.text for listener in self.listeners]
+
     def announce(self) -> None:
         """Say where the server listens: the one line that a person waits for."""
-        addresses = ", ".join(listener.text for listener in self.listeners)
+        addresses = ", ".join(self.places)
         crew = crew_text(self.size.workers, self.settings.threads)
         self.log.say("listening", addresses=addresses, crew=crew, pid=os.getpid())
         if self.size.exceeds_cores:

@@ -2,6 +2,7 @@
 
     FORKING    Spawn was given, its answer is awaited
     BOOTING    there is a process; it imports the user's code and starts
+    STANDBY    it could serve, and waits for its turn: until its whole generation can
     READY      it serves
     DRAINING   it was told to take nothing new, and to leave
     LEAVING    it has said its last word: that it could not start, or that it is done
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from paceline.supervisor.vocabulary import Abort, Forked, Kill
-from paceline.worker.messages import Drain, Failed, Leaving, Ready
+from paceline.worker.messages import Drain, Failed, Leaving, Ready, Serve
 
 RESPAWN_S = 0.05
 """Two processes of a slot are made at least so far apart."""
@@ -26,6 +27,7 @@ RESPAWN_S = 0.05
 class State(Enum):
     FORKING = auto()
     BOOTING = auto()
+    STANDBY = auto()
     READY = auto()
     DRAINING = auto()
     LEAVING = auto()
@@ -37,18 +39,23 @@ S = State
 
 TABLE: dict[tuple[State, type], State] = {
     (S.FORKING, Forked): S.BOOTING,
-    (S.BOOTING, Ready): S.READY,
+    (S.BOOTING, Ready): S.STANDBY,
+    (S.STANDBY, Serve): S.READY,
     (S.BOOTING, Failed): S.LEAVING,
     (S.BOOTING, Leaving): S.LEAVING,
+    (S.STANDBY, Leaving): S.LEAVING,
     (S.READY, Leaving): S.LEAVING,
     (S.DRAINING, Leaving): S.LEAVING,
+    (S.STANDBY, Drain): S.DRAINING,
     (S.READY, Drain): S.DRAINING,
     (S.DRAINING, Drain): S.DRAINING,
     (S.BOOTING, Kill): S.KILLED,
+    (S.STANDBY, Kill): S.KILLED,
     (S.READY, Kill): S.KILLED,
     (S.DRAINING, Kill): S.KILLED,
     (S.LEAVING, Kill): S.KILLED,
     (S.BOOTING, Abort): S.ABORTING,
+    (S.STANDBY, Abort): S.ABORTING,
     (S.READY, Abort): S.ABORTING,
     (S.DRAINING, Abort): S.ABORTING,
     (S.LEAVING, Abort): S.ABORTING,
@@ -62,6 +69,9 @@ class Worker:
 
     slot: int
     seat: int
+    generation: int = 1
+    standby: bool = False
+    """When it is ready, it is to wait for Serve."""
     state: State = State.FORKING
     pid: int = 0
     forked_at: float = 0.0
@@ -74,6 +84,8 @@ class Worker:
     beat: int = 0
     beat_at: float = 0.0
     """When the beat was last seen to change."""
+    patience: float = -1.0
+    """The share of --max-messages and --max-age after which it is recycled; not drawn yet when negative."""
 
     def advance(self, cause: type) -> bool:
         """Move along the table; False: there is no such way, and nothing changes."""
@@ -90,9 +102,17 @@ class Slot:
 
     number: int
     seat: int | None = None
+    """Where its current worker sits."""
+    incoming: int | None = None
+    """Where the worker sits that will take its place."""
     not_before: float = 0.0
     forked_at: float = -RESPAWN_S
     failures: int = 0
     """Boots in a row that failed."""
     refusals: int = 0
     """Forks in a row that failed."""
+
+    @property
+    def fork_at(self) -> float:
+        """When it may get a process again."""
+        return max(self.not_before, self.forked_at + RESPAWN_S)

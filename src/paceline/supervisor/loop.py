@@ -6,7 +6,10 @@ It never runs or imports the user's code, and never reads a client's bytes.
 
     TERM, INT    drain for up to --drain-timeout, then end; a second one ends within a second
     QUIT         end at once, without a drain (Ctrl-\\): calls that run are cut
-    HUP, USR1, USR2, TTIN, TTOU    nothing yet
+    HUP          reload: new workers with the present code and settings, then the old ones leave
+    TTIN, TTOU   one worker more, one fewer
+    USR1         the log's file is opened anew
+    USR2         upgrade in place: a new Paceline or Python takes over in this process
 
 SIGCHLD is not needed: a pidfd tells each end by itself, so that ends cannot hide behind each other, and nobody else's
 child is ever taken for a worker.  Only as PID 1, where the orphans of all others are ours to reap, it is a wake-up to
@@ -16,163 +19,123 @@ The server ends by itself only when its first worker cannot start.  An exception
 loop goes on.
 """
 
-import os
 import select
 import signal
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from paceline import clock
-from paceline.addresses import parse_address
-from paceline.errors import HostError, UsageError
+from paceline.errors import PacelineError, UsageError
 from paceline.host import processes, signals
-from paceline.host.listeners import Listener, close_listener, open_listener
-from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
 from paceline.supervisor import child
+from paceline.supervisor.bulletin import Bulletin
 from paceline.supervisor.check import check
 from paceline.supervisor.hands import Hands
-from paceline.supervisor.inquest import OutOfMemory, inquire
+from paceline.supervisor.inquest import Inquest
 from paceline.supervisor.lifecycle import State
+from paceline.supervisor.opening import opened
+from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.roster import Roster
-from paceline.supervisor.seats import Seat, close_seats, open_seats
+from paceline.supervisor.seats import Seat
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.size import size_of
+from paceline.supervisor.start import Start
 from paceline.supervisor.steady import Steady
 from paceline.supervisor.system import System
-from paceline.supervisor.vocabulary import Event, Said, SeatEmptied, StopAsked, Ticked, TimePassed
+from paceline.supervisor.vocabulary import (
+    Answer,
+    Event,
+    ReloadAsked,
+    Said,
+    Say,
+    ScaleAsked,
+    SeatEmptied,
+    StopAsked,
+    Ticked,
+    TimePassed,
+)
+
+if TYPE_CHECKING:
+    from paceline.supervisor.upgrading import Upgrading
 
 __all__ = ["check", "serve", "supervise"]
 
 TICK_S = 1.0
 WARY_MS = 50
 """After a bug in the loop nothing but signals is waited for, for so long, so that it does not spin."""
-FAREWELL_MS = 1000
-"""At an end that was not planned: how long a killed worker is waited for."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-
 Hear = Callable[[Seat | None], Iterator[Event]]
 
+LookAgain = Callable[[Settings], Settings]
+"""From the settings that count now to those that a reload would serve with.  Raises PacelineError: it refuses."""
 
-def serve(settings: Settings, target: object | None = None) -> int:
+
+def serve(
+    settings: Settings,
+    target: object | None = None,
+    look_again: LookAgain | None = None,
+    start: Start | None = None,
+) -> int:
     """Serve until a signal asks for the end.  Returns the exit code: 0, 3 it could not start, 4 calls were cut.
 
-    `target` is served instead of the text in the settings.  Main thread only.  Raises UsageError and SettingError for
-    what the caller did wrong, HostError when the machine refuses (a busy port, no descriptors).
+    `target` is served instead of the text in the settings.  `look_again` says what a reload serves with; without it,
+    the same settings.  `start` says who started us, and in whose place (default: nobody).  Main thread only.  Raises
+    UsageError and SettingError for what the caller did wrong, HostError when the machine refuses (a busy port, no
+    descriptors).
     """
     from paceline.worker.process import main  # before the first fork: the workers share what it imports
 
-    return supervise(settings, target, System(main))
+    return supervise(settings, target, System(main), look_again, start)
 
 
-def supervise(settings: Settings, target: object | None, system: System) -> int:
+def supervise(
+    settings: Settings,
+    target: object | None,
+    system: System,
+    look_again: LookAgain | None = None,
+    start: Start | None = None,
+) -> int:
     """`serve` with other surroundings."""
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("the server must be started from the main thread, because signals arrive only there")
-    _require_pidfds()
-    addresses = [parse_address(text) for text in settings.bind]
-    listeners: list[Listener] = []
-
-    def listen(*kinds: str) -> None:
-        for index, address in enumerate(addresses):
-            if address.kind in kinds:
-                listeners.append(open_listener(address, index, settings.backlog, settings.keepalive))
-
-    with ExitStack() as stack:
-        stack.callback(_close_all, listeners)
-        # Before anything of ours is open: fd://9 shall never be the log, the board or the inbox of a seat.
-        listen("fd")
-        log = system.open_log("supervisor", settings.log_format)
-        stack.callback(log.close)
-        size = size_of(settings, *system.usable_cores())
-        signal_fds = stack.enter_context(_signals_as_bytes(is_init=system.is_init))
-        board = Board.create(
-            size.seats,
-            settings.threads,
-            supervisor_pid=os.getpid(),
-            supervisor_start_ticks=_start_ticks(),
-            created_ns=clock.now_ns(),
-        )
-        stack.callback(board.close)
-        seats = open_seats(size.seats)
-        stack.callback(close_seats, seats)
-        served = settings.target if target is None else target
-        hands = Hands(settings, served, system, log, size, signal_fds, listeners, board, seats)
-        stack.callback(hands.stop_listening)
-        # After the signals are ours: who asks for the end from here on leaves no file of a Unix socket behind.
-        listen("tcp", "unix")
-        listeners.sort(key=lambda listener: listener.index)
-        stack.callback(hands.bury_all, FAREWELL_MS)
-        return Supervisor(hands).run()
-
-
-def _close_all(listeners: list[Listener]) -> None:
-    while listeners:
-        close_listener(listeners.pop())
-
-
-def _require_pidfds() -> None:
-    try:
-        os.close(processes.open_pidfd(os.getpid()))
-    except OSError as error:
-        raise HostError(
-            f"workers cannot be watched: pidfd_open(2) is refused ({error.strerror}); "
-            f"Linux must be 5.3 or newer, and a container must allow the call"
-        ) from error
-
-
-def _start_ticks() -> int:
-    try:
-        return processes.start_ticks(os.getpid())
-    except OSError:  # no /proc: readers of the board cannot know whether it is still ours, and nothing else needs it
-        return 0
-
-
-@contextmanager
-def _signals_as_bytes(*, is_init: bool) -> Iterator[tuple[int, int]]:
-    """The wake-up pipe (read, write); all handlers are put back at the end."""
-    reader, writer = signals.open_wakeup_pipe()
-    heard = [*SIGNALS, *([signal.SIGCHLD] if is_init else [])]
-    before_fd = signals.install_wakeup_fd(writer)
-    signals.unblock(*heard)  # whoever started us may have left them blocked, which exec keeps
-    # A parent may have left SIGCHLD ignored: then the kernel would reap the workers itself and forget how they ended.
-    before = {**signals.reset(signal.SIGCHLD), **signals.ignore(signal.SIGTTIN, signal.SIGTTOU)}
-    before = {**signals.deliver_to_wakeup(*heard), **before}
-    try:
-        yield reader, writer
-    finally:
-        signals.restore(before)
-        signals.install_wakeup_fd(before_fd)
-        os.close(reader)
-        os.close(writer)
+    started = Start() if start is None else start
+    with opened(settings, target, system, started) as hands:
+        return Supervisor(hands, look_again, started).run()
 
 
 class Supervisor:
     """The loop, and what it knows."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, look_again: LookAgain | None = None, start: Start | None = None) -> None:
         settings, size = hands.settings, hands.size
+        self.start = Start() if start is None else start
+        left = self.start.testament
         self.hands = hands
         self.seats = hands.seats
         self.board = hands.board
         self.log = hands.log
-        self.steady = Steady(hands.system.now)
+        self.steady = Steady(hands.system.now, 0.0 if left is None else left.gap_s)
         self.now = self.steady.now
-        self.roster = Roster(
-            size.workers,
-            size.seats,
-            settings.boot_timeout,
-            settings.drain_timeout,
-            settings.heartbeat,
-            hands.system.random,
-        )
-        self.oom = OutOfMemory()
+        limits = Limits.of(settings)
+        if left is None:
+            posts = Posts.of(size.workers, size.seats, limits)
+        else:
+            from paceline.supervisor.upgrade import adopt_posts
+
+            posts = adopt_posts(left, self.seats, limits, self.now())
+        self.roster = Roster(posts, size.most_workers, hands.system.random)
+        self.look_again = look_again
+        self.inquest = Inquest(hands.board)
         self.started_at = self.tick_at = self.now()
+        if left is not None:
+            self.started_at = left.started_at
+        reloads = 0 if left is None else left.reloads
+        self.bulletin = Bulletin(self.start.manager, clock.now(), settings.heartbeat, reloads)
+        self.upgrading: Upgrading | None = None
         self.is_wary = False
         """Something has just gone wrong in here."""
 
@@ -181,14 +144,20 @@ class Supervisor:
     def run(self) -> int:
         """Until the roster says that it is over; returns the exit code."""
         child.flush_prints()
+        if self.start.testament is not None:
+            self.take_over()
         while self.hands.exit_code is None:
             try:
+                self.bulletin.look(self.roster, self.board, self.hands.places, clock.now())
                 for hear, seat in self.wait():
                     for event in hear(seat):
                         self.react(event)
             except Exception as error:  # noqa: BLE001 - a bug of ours
                 self.on_bug(error)
-        if self.roster.serving:
+        self.bulletin.look(self.roster, self.board, (), clock.now())
+        if self.upgrading is not None:
+            self.upgrading.close()
+        if self.roster.posts.is_serving:
             self.log.say("stopped", uptime=span_text(self.now() - self.started_at), calls=self.hands.count_calls())
         return self.hands.exit_code
 
@@ -196,8 +165,9 @@ class Supervisor:
         """Wait until something happened; returns who is to be heard, in this order."""
         if self.is_wary:
             self.pause()
-        now, next_at = self.now(), self.roster.next_at
-        until = self.tick_at if next_at is None else min(self.tick_at, next_at)
+        now = self.now()
+        times = (self.tick_at, self.roster.next_at, self.bulletin.next_at(self.steady.gap_s), self.upgrade_at)
+        until = min(at for at in times if at is not None)
         sources = self.sources()
         poll = select.poll()
         for fd, (mask, _, _) in sources.items():
@@ -209,8 +179,11 @@ class Supervisor:
     def sources(self) -> dict[int, tuple[int, Hear, Seat | None]]:
         """What is waited for: descriptor → poll(2) mask, who hears, about which seat."""
         sources: dict[int, tuple[int, Hear, Seat | None]] = {
-            self.hands.signal_fds[0]: (select.POLLIN, self.on_signals, None)
+            self.hands.signal_fds[0]: (select.POLLIN, self.on_signals, None),
+            self.hands.signal_fds[2]: (select.POLLIN, self.on_terminal_signals, None),
         }
+        if self.upgrading is not None and self.upgrading.rehearsal is not None:
+            sources[self.upgrading.rehearsal.pidfd] = (select.POLLIN, self.on_upgrade, None)
         for seat in self.seats:
             if seat.is_taken:
                 if seat.control is not None and not seat.is_deaf:
@@ -233,8 +206,10 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - a bug of ours
                 self.on_bug(error)
                 continue
-            self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.in_state(State.READY))
+            self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
             for command in commands:
+                if isinstance(command, Say):
+                    self.bulletin.on_said(command.event, command.fields)
                 try:
                     answer = self.hands.carry_out(command)
                 except Exception as error:  # noqa: BLE001 - a bug of ours
@@ -244,7 +219,7 @@ class Supervisor:
 
     def on_bug(self, error: Exception) -> None:
         """Ours: it is told, and the loop goes on.  Before the first worker is ready it is the end: raises `error`."""
-        if not self.roster.serving:
+        if not self.roster.posts.is_serving:
             raise error
         self.is_wary = True
         where, detail = "the supervisor's loop", "".join(traceback.format_exception(error))
@@ -267,17 +242,74 @@ class Supervisor:
                     yield StopAsked(name)
                 case signal.SIGQUIT:
                     yield StopAsked(name, at_once=True)
+                case signal.SIGHUP:
+                    yield from self.on_reload_asked()
+                case signal.SIGUSR2:
+                    self.on_upgrade_asked()
+                case signal.SIGUSR1:
+                    self.hands.reopen_logs()
                 case signal.SIGCHLD:
                     yield from self.on_orphans()
                 case _:
                     self.log.say("signal-unused", signal=name)
 
+    def on_terminal_signals(self, _seat: Seat | None) -> Iterator[Event]:
+        for number in signals.take_signalfd(self.hands.signal_fds[2]):
+            yield ScaleAsked(0, by=1 if number == signal.SIGTTIN else -1)
+
+    def on_reload_asked(self, asker: int = 0) -> Iterator[Event]:
+        """Find out what a reload would serve with, and ask for it."""
+        self.bulletin.on_reload_asked()
+        hands, posts = self.hands, self.roster.posts
+        before = hands.settings_of.get(posts.generation, hands.settings)
+        try:
+            if not isinstance(hands.target, str):
+                raise UsageError(
+                    "the handler was given as an object, which no reload can import anew; serve it by name, as "
+                    "'module:attribute'"
+                )
+            settings = before if self.look_again is None else self.look_again(before)
+        except PacelineError as error:
+            self.log.say("reload-refused", why=str(error))
+            self.bulletin.on_said("reload-refused", {"why": str(error)})
+            if asker:
+                hands.on_answer(Answer(asker, str(error), ok=False))
+            return
+        workers = 0
+        if settings.workers != before.workers:
+            workers = size_of(settings, *hands.system.usable_cores()).workers
+        yield ReloadAsked(asker, settings, workers)
+
+    # An upgrade in place
+
+    def take_over(self) -> None:
+        """The program that was in this process before has left all this to us: reload, so that the workers follow."""
+        self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
+        for event in self.on_reload_asked():
+            self.react(event)
+
+    def on_upgrade_asked(self, asker: int = 0) -> None:
+        from paceline.supervisor.upgrading import Upgrading  # only an upgrade pays for it
+
+        self.upgrading = self.upgrading or Upgrading(self)
+        self.upgrading.ask(asker, self.now())
+
+    @property
+    def upgrade_at(self) -> float | None:
+        return None if self.upgrading is None else self.upgrading.next_at
+
+    def on_upgrade(self, _seat: Seat | None = None) -> Iterator[Event]:
+        """Its rehearsal has ended, or it is time to look."""
+        if self.upgrading is not None:
+            self.upgrading.step(self.now())
+        yield from ()
+
     def on_control(self, seat: Seat | None) -> Iterator[Event]:
         assert seat is not None
         seat.flush()
-        for message in seat.hear():
+        for message in self.inquest.heard(seat.number, seat.hear()):
             yield Said(seat.number, message)
-        worker = self.roster.workers.get(seat.number)
+        worker = self.roster.posts.workers.get(seat.number)
         if seat.is_deaf and worker is not None and worker.state is State.DRAINING:
             self.hands.tell_by_signal(seat)
 
@@ -292,7 +324,7 @@ class Supervisor:
         while words := seat.hear():
             for message in words:
                 yield Said(seat.number, message)
-        exited = inquire(seat.number, seat.fault_fd, status, self.board, self.oom, self.now())
+        exited = self.inquest.inquire(seat.number, seat.fault_fd, status, self.now())
         self.board.leave(seat.number)
         seat.leave()
         yield exited
@@ -311,6 +343,8 @@ class Supervisor:
             seat = next((seat for seat in self.seats if seat.pid == pid), None)
             if seat is not None:
                 yield from self.bury(seat, status)
+            elif self.upgrading is not None and self.upgrading.is_rehearsed_by(pid):
+                self.upgrading.step(self.now(), status)
             else:
                 self.log.say("orphan-reaped", pid=pid, cause=processes.cause_of(status))
 
@@ -321,12 +355,15 @@ class Supervisor:
             yield from self.on_tick(now)
         if self.roster.next_at is not None and self.roster.next_at <= now:
             yield TimePassed()
+        yield from self.on_upgrade()
 
     def on_tick(self, now: float) -> Iterator[Event]:
-        self.oom.look(now)
+        self.inquest.look(now)
         words, row_of, beat = self.board.words, self.board.layout.worker_index, WORKER["heartbeat_ns"]
         beats = {seat.number: words[row_of(seat.number) + beat] for seat in self.seats if seat.is_taken}
-        yield Ticked(self.hands.find_waiting(), beats)
+        limits = self.roster.posts.limits
+        usage = self.hands.usage() if limits.messages is not None or limits.rss_bytes is not None else {}
+        yield Ticked(self.hands.find_waiting(), beats, usage)
         for seat in self.seats:
             if seat.is_stuck or self.roster.is_emptying(seat.number):
                 yield from self.on_inbox(seat)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from paceline.errors import HostError
-from paceline.host import memory, passing, streams
+from paceline.host import memory, passing
 from paceline.host.descriptors import Spare
 from paceline.worker.messages import MOST_BYTES, Message, Nudge, decode, encode
 from paceline.worker.plan import Inbox
@@ -27,7 +27,8 @@ MOST_AT_ONCE = 16
 class Seat:
     """One seat.  Used by the supervisor's loop only."""
 
-    __slots__ = ("control", "fault_fd", "held", "inbox", "is_deaf", "is_stuck", "number", "outbox", "pid", "pidfd")
+    __slots__ = ("control", "fault_fd", "inbox", "is_deaf", "is_stuck", "messages_before", "number", "outbox",
+                 "pid", "pidfd")  # fmt: skip
 
     def __init__(self, number: int, inbox: Inbox, fault_fd: int) -> None:
         self.number = number
@@ -37,12 +38,12 @@ class Seat:
         self.pid = 0
         """0: nobody sits here."""
         self.pidfd = -1
+        self.messages_before = 0
+        """How many messages its rows on the board had counted when the worker sat down."""
         self.outbox: deque[Message] = deque()
         """What the channel did not take yet."""
         self.is_deaf = False
         """The worker has closed its end of the channel."""
-        self.held: tuple[int, bytes] | None = None
-        """A connection that was taken from the inbox of the dead and that no other inbox had room for."""
         self.is_stuck = False
         """The inbox could not be emptied; it is tried again with the next tick."""
 
@@ -54,7 +55,6 @@ class Seat:
         """What only the supervisor, and whoever sits here, may have open; beside them, the reader of the inbox."""
         fds = [self.fault_fd, self.pidfd]
         fds += [self.control.fileno()] if self.control is not None else []
-        fds += [self.held[0]] if self.held is not None else []
         return [fd for fd in fds if fd >= 0]
 
     def open_control(self) -> socket.socket:
@@ -65,9 +65,9 @@ class Seat:
         self.control = ours
         return theirs
 
-    def sit(self, pid: int, pidfd: int) -> None:
+    def sit(self, pid: int, pidfd: int, messages_before: int = 0) -> None:
         """A worker sits here from now on."""
-        self.pid, self.pidfd = pid, pidfd
+        self.pid, self.pidfd, self.messages_before = pid, pidfd, messages_before
 
     def leave(self) -> None:
         """Nobody sits here: the worker is reaped, or could not be made."""
@@ -128,8 +128,6 @@ class Seat:
 
     def has_waiting(self) -> bool:
         """Connections wait for somebody to sit here, or to be moved."""
-        if self.held is not None:
-            return True
         try:
             return bool(self.inbox.reader.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except BlockingIOError:
@@ -142,21 +140,20 @@ class Seat:
         """
         if not others or not self.has_waiting():
             return not self.has_waiting()
-        # The dead worker's descriptors were just given back: there is room for it, and for one connection.
-        spare = Spare()
+        # The dead worker's descriptors were just given back: there is room for them, and for one connection.
+        spare = Spare(passing.MOST_DESCRIPTORS)
         turn = 0
         try:
             while True:
-                if self.held is None:
-                    self.held = passing.receive_connection(self.inbox.reader, spare)
-                if self.held is None:
+                arrived = passing.look(self.inbox.reader, spare)
+                if arrived is None:
                     return True
-                fd, record = self.held
                 order = [*others[turn % len(others) :], *others[: turn % len(others)]]
-                if not any(_try_pass(other, fd, record) for other in order):
+                is_passed = any(_try_pass(other, arrived) for other in order)
+                arrived.close()
+                if not is_passed:
                     return False
-                self.held = None
-                streams.let_go(fd)
+                passing.take_out(self.inbox.reader)  # nobody else reads here: it is the one that was passed on
                 turn += 1
         except OSError:  # no descriptor left: the connections stay where they are
             return False
@@ -166,17 +163,14 @@ class Seat:
     def close(self) -> None:
         """At the end of the supervisor."""
         self.leave()
-        if self.held is not None:
-            os.close(self.held[0])
-            self.held = None
         self.inbox.reader.close()
         self.inbox.writer.close()
         memory.close(self.fault_fd)
 
 
-def _try_pass(other: Seat, fd: int, record: bytes) -> bool:
+def _try_pass(other: Seat, arrived: passing.Arrived) -> bool:
     try:
-        return passing.send_connection(other.inbox.writer, fd, record)
+        return passing.send_connection(other.inbox.writer, *arrived)
     except OSError:
         return False
 

@@ -19,6 +19,11 @@ class Size:
     """Why it is not more cores: `the machine has 2`."""
 
     @property
+    def most_workers(self) -> int:
+        """How many there may ever be."""
+        return max(self.workers, (self.seats - 2) // 2)
+
+    @property
     def exceeds_cores(self) -> bool:
         return self.workers > self.cores
 

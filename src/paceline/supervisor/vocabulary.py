@@ -77,6 +77,8 @@ class ReloadAsked:
     asker: int
     """Who is told how it went: an id of the control socket's; 0: nobody, a signal asked."""
     settings: "Settings"
+    workers: int = 0
+    """How many there shall be afterwards, if the settings say another number than before; 0: as many as now."""
 
 
 @dataclass(slots=True)
@@ -141,10 +143,11 @@ class Spawn:
 
 @dataclass(slots=True)
 class Adopt:
-    """From now on workers of this generation have these settings."""
+    """Workers of this generation have these settings; beside it, only those of the one that serves matter any more."""
 
     generation: int
     settings: "Settings"
+    serving: int
 
 
 @dataclass(slots=True)

@@ -141,7 +141,7 @@ class ProcessServer(Server):
         # Not one of the standard numbers, which may be free here, and are not in the server.
         lifeline = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(reader)
-        inherited = [found.fd for found in map(parse_address, self.terms.settings.bind) if found.kind == "fd"]
+        inherited = [found.fd for found in map(parse_address, self.terms.settings.bind) if found.fd >= 0]
         try:
             return subprocess.Popen(
                 self._command(_TIE.format(lifeline=lifeline)),
