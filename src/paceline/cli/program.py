@@ -13,11 +13,12 @@ import click
 
 from paceline import __version__
 from paceline.cli.bench import bench
+from paceline.cli.chaos import chaos
 from paceline.cli.connect import connect
 from paceline.cli.serve import closing_options, serve
 from paceline.cli.streams import NobodyReadsError, complain, show
 from paceline.errors import PacelineError
-from paceline.settings.table import NOT_HERE, nearest_setting
+from paceline.settings.table import nearest_setting
 from paceline.settings.values import near
 
 NAME = "paceline"
@@ -59,7 +60,7 @@ program = Program(
     epilog=f"{NAME} COMMAND --help tells the rest.",
     add_help_option=False,
     params=closing_options(),
-    commands=[serve, connect, bench],
+    commands=[serve, connect, bench, chaos],
     context_settings={"max_content_width": 100},
 )
 
@@ -108,6 +109,4 @@ def _no_option(written: str, context: click.Context | None) -> str:
     setting = nearest_setting(written) if context.command is serve else None
     by_other_name = setting is not None and written.strip("-").replace("-", "_") in setting.also
     nearest = setting.option if setting and by_other_name else near(written, options)
-    if written.strip("-").replace("-", "_") in NOT_HERE:
-        nearest = ""
     return f"there is no option {written}" + (f"; did you mean {nearest}?" if nearest else "")
