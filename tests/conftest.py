@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,24 @@ import pytest
 from leftovers import belongings
 
 _INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `-n`: the tests of a file stay together, as their servers do, and a test that hangs is not tried again."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.dist = "loadfile"
+        config.option.maxworkerrestart = config.option.maxworkerrestart or "0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _old_things_are_no_garbage() -> None:
+    """What is there before a file's tests stays: garbage is looked for only among what is younger.
+
+    Each comparison of belongings collects garbage first, thousands of times in all; with all that pytest keeps of all
+    tests among it, one collection took 0.15 s, and the whole suite twice as long.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

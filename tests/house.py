@@ -9,8 +9,9 @@ from paceline.host import passing
 from paceline.host.descriptors import Spare
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
-from paceline.worker.handover import Passing, record_of
+from paceline.worker.giving import Giving
 from paceline.worker.plan import Inbox
+from paceline.worker.record import Record, encode
 from paceline.worker.worker import Worker
 from workerbed import unread_bytes
 
@@ -23,7 +24,7 @@ class House:
     def __init__(self, seats: int) -> None:
         self.board = Board.create(seats, 1)
         self.inboxes = [Inbox(*passing.pair()) for _ in range(seats)]
-        self.spare = Spare()
+        self.spare = Spare(passing.MOST_DESCRIPTORS)
         self.clients: list[socket.socket] = []
         for seat in range(seats):
             alive = clock.now_ns() + 3600 * 10**9  # as far as these tests go
@@ -34,8 +35,8 @@ class House:
         for name, value in cells.items():
             self.board.words[row + WORKER[name]] = value
 
-    def passing(self, worker: Worker, seat: int = 0) -> Passing:
-        return Passing(worker, self.board, self.inboxes, seat, GENERATION)
+    def giving(self, worker: Worker, seat: int = 0) -> Giving:
+        return Giving(worker, self.board, self.inboxes, seat, GENERATION)
 
     def fresh(self) -> int:
         """The descriptor of a new connection."""
@@ -45,12 +46,12 @@ class House:
         self.clients.append(ours)
         return theirs.detach()
 
-    def take(self, seat: int) -> tuple[int, bytes] | None:
+    def take(self, seat: int) -> passing.Arrived | None:
         return passing.receive_connection(self.inboxes[seat].reader, self.spare)
 
     def waiting(self) -> list[int]:
         """How many lie in each inbox."""
-        return [unread_bytes(inbox.reader.fileno()) // len(record_of(0)) for inbox in self.inboxes]
+        return [unread_bytes(inbox.reader.fileno()) // len(encode(Record(listener=0))) for inbox in self.inboxes]
 
     def close(self) -> None:
         # What is still in flight is closed with the last end.

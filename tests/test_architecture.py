@@ -57,14 +57,16 @@ ROOMS: Mapping[str, Room] = {
     "scoreboard": Room(2, pure="fields layout snapshot", acts="board"),
     "worker": Room(
         3,
-        pure="roles lifecycle deadlines estimate messages balance",
-        acts="accepting assembly calls connection crew draining ending gate handover held loop nearby plan process "
-        "serving tables target timing watcher worker",
+        pure="roles lifecycle deadlines estimate messages balance overdue record",
+        acts="accepting assembly calls connection crew draining ending gate giving held last_resort loop nearby plan "
+        "probe process receiving relief reports serving stacks tables target telling timing watcher worker",
     ),
     "supervisor": Room(
         4,
-        pure="roster backoff lifecycle sentences size steady vocabulary",
-        acts="check child control hands inquest loop reload seats system systemd",
+        pure="backoff backtraces lifecycle posts reloading replacing roster sentences size steady stopping systemd "
+        "testament vocabulary",
+        acts="bulletin check child control dumping hands inquest loop opening rehearsal seats start system upgrade "
+        "upgrading",
     ),
     "wsgi": Room(4, acts=ACTS),
     "client": Room(4, acts=ACTS),
@@ -82,7 +84,12 @@ ROOMS: Mapping[str, Room] = {
     "top": Room(5, acts=ACTS),
     "metrics": Room(5, acts=ACTS),
     "console": Room(5, acts=ACTS),
-    "chaos": Room(6, acts=ACTS),
+    "chaos": Room(
+        6,
+        pure="books catalogue judge messages plan report result schedule tally target",
+        acts="asking barren client crew drivers ending killing load log peers procfs renewing rig run scene starving "
+        "stopping",
+    ),
     "lab": Room(6, acts=ACTS),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

@@ -2,8 +2,9 @@
 
     1  A blocked handler never stops the others from being served.
     2  A thread exists only because a handler blocked.
-    3  A worker takes new work only when it has a free thread.  (The first half: new connections.)
+    3  A worker takes new work only when it has a free thread; what waits moves to an idle sibling.
     4  A dead worker costs only its own connections.
+    6  A stuck handler is found, its stack is shown, its neighbours finish, its process is replaced.
     7  Everything is bounded by default.
     and: idle workers share the connections.
 
@@ -35,6 +36,7 @@ from gates import (
     threads_that_serve,
     wait_reset,
 )
+from leftovers import wait_gone
 from testbed import run_to_end, running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -173,6 +175,28 @@ def test_3_a_worker_takes_new_work_only_when_it_has_a_free_thread(threads: int) 
         assert {answer(peer)[0] for peer in slow} == {busy}
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_3_what_waits_in_a_saturated_worker_moves_to_an_idle_sibling(threads: int) -> None:
+    """Also who was served there before, and who is in the middle of a message."""
+    with running(*LINES, "-w", "2", "-t", str(threads), files=FILES) as server, Gate(server) as gate:
+        (busy, peer), (idle, _) = peers_of_all(server, 2).items()
+        kept = [peer]
+        while len(kept) < 10:
+            other = server.connect()
+            if ask(other)[0] == busy:
+                kept.append(other)
+        for halfway in kept[:5]:
+            halfway.send(b"wh")
+        slow = block_all_threads(server, busy, threads)
+        gate.wait_reached(threads)
+        for halfway in kept[:5]:
+            halfway.send(b"o\n")
+        assert {answer(halfway)[0] for halfway in kept[:5]} == {idle}
+        assert {ask(quiet)[0] for quiet in kept[5:]} == {idle}
+        gate.open()
+        assert {answer(blocked)[0] for blocked in slow} == {busy}
+
+
 def test_3_not_even_in_the_moment_before_the_others_know() -> None:
     """What an idle worker has just passed on to one that is busy from now on must not wait there."""
     with running(*LINES, "-w", "2", "-t", "1", files=FILES) as server, Gate(server) as gate:
@@ -242,6 +266,24 @@ def test_4_connections_that_wait_survive_the_worker() -> None:
         pids = {answer(peer)[0] for peer in waiting}
         assert len(pids) == 1
         assert doomed not in pids
+
+
+# 6
+
+
+def test_6_a_stuck_handler_is_found_and_shown_its_neighbours_go_on_and_its_process_is_replaced() -> None:
+    with running(*LINES, "-w", "1", "--timeout", "500ms", files=FILES) as server, Gate(server) as gate:
+        stuck, neighbour = server.connect(), server.connect()
+        old, _ = ask(neighbour)
+        stuck.send(b"wait gate\n")
+        gate.wait_reached()
+        server.wait_for_log(f"a call for {stuck.name} has run for ")
+        server.wait_for_log("in wait_at")
+        server.wait_for_log("is replaced")
+        assert all(ask(neighbour) for _ in range(10)), "it is still connected, to whichever of the two"
+        assert stuck.ended()
+        wait_gone([old])
+        assert ask(neighbour)[0] != old
 
 
 # 7

@@ -60,7 +60,9 @@ class Supervisor:
     code: int = 0
     error: BaseException | None = None
 
-    def serve(self, settings: Settings, target: object = None) -> int:
+    def serve(
+        self, settings: Settings, target: object = None, look_again: object = None, start: object = None
+    ) -> int:
         return self._called("serve", settings, target)
 
     def check(self, settings: Settings, target: object = None) -> int:

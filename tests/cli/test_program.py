@@ -48,7 +48,10 @@ SERVE_SHOWS = "`paceline serve --help` shows what there is"
         ),
         (["serve", "-p", "3"], f"there is no option -p; did you mean --bind? {SERVE_SHOWS}"),
         (["serve", "--keep-alive", "3"], f"there is no option --keep-alive; did you mean --keepalive? {SERVE_SHOWS}"),
-        (["serve", "--timeout", "3"], f"there is no option --timeout; {SERVE_SHOWS}"),
+        (
+            ["serve", "--request-timeout", "3"],
+            f"there is no option --request-timeout; did you mean --timeout? {SERVE_SHOWS}",
+        ),
         (["serve", "--zzzz"], f"there is no option --zzzz; {SERVE_SHOWS}"),
         (["serve", "-x"], f"there is no option -x; {SERVE_SHOWS}"),
         (["serve", "--chek"], f"there is no option --chek; did you mean --check? {SERVE_SHOWS}"),
