@@ -19,7 +19,7 @@ from paceline.supervisor.vocabulary import (
     TimePassed,
     Vacate,
 )
-from paceline.worker.messages import Message, Ready
+from paceline.worker.messages import Leaving, Message, Ready, Turned
 
 READY = Ready("message", "raw", "echo")
 TICK = TimePassed()
@@ -86,6 +86,26 @@ class Scene:
         self, slot: int, cause: str = "was killed by SIGSEGV", code: int | None = None, **more: object
     ) -> list[Command]:
         return self.tell(Exited(self.seat(slot), cause, code, **more))  # type: ignore[arg-type]
+
+    def ready(self, seat: int) -> list[Command]:
+        """Whoever boots in the seat is ready."""
+        return self.tell(Said(seat, READY))
+
+    def turn(self) -> list[Command]:
+        """All who were told to serve or to hand over have done so."""
+        return [command for seat in list(self.workers) for command in self.tell(Said(seat, Turned()))]
+
+    def incoming(self, slot: int) -> int:
+        seat = self.slots[slot].incoming
+        assert seat is not None, f"slot {slot} has nobody incoming"
+        return seat
+
+    def leave(self, seat: int) -> list[Command]:
+        """The worker in the seat has drained."""
+        start = len(self.done)
+        self.tell(Said(seat, Leaving()))
+        self.tell(Exited(seat, "exited with code 0", 0))
+        return self.done[start:]
 
     def seat(self, slot: int) -> int:
         seat = self.slots[slot].seat

@@ -4,7 +4,8 @@
     begins   when at most one generation is alive: what an earlier one still drains has its time first
     rises    the new workers start one by one beside the old ones, the canary first, and wait in standby: they accept
              nothing, so that whatever is wrong with them harms nobody
-    turns    when all are there: they serve, the old ones hand their connections over and leave
+    turns    when all are there: they serve, the old ones hand their connections over and leave; it is done when the
+             old ones have said that they have: who connects or sends from then on meets the new code
     fails    when one of them cannot start, does not answer the probe, or dies in standby: the new ones are ended, and
              the old ones have never noticed
 
@@ -20,6 +21,8 @@ from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Adopt, Answer, Command, ReloadAsked, Say, Spawn, Tell
 from paceline.worker.messages import Serve
 
+TURN_S = 1.0
+"""So long it is waited, before a reload is called done, until everybody says that it accepts, or has handed over."""
 MOST_REFUSALS = 5
 """So many processes in a row that could not be made are the end of a reload."""
 
@@ -35,6 +38,10 @@ class Reloading:
     askers: list[int] = field(default_factory=list)
     began_at: float = 0.0
     refusals: int = 0
+    turning: set[int] = field(default_factory=set)
+    """Where those sit who were told to serve, or to hand over, and have not said that they do."""
+    turned_by: float | None = None
+    """When it is called done, whatever they say."""
     scale_to: int = 0
     """So many workers are wanted since the last reload; whoever sees to it sets it to 0."""
 
@@ -86,7 +93,7 @@ class Reloading:
         return slot.fork_at if self.refusals else slot.forked_at + RESPAWN_S
 
     def _next(self) -> Slot | None:
-        if self.running is None:
+        if self.running is None or self.turned_by is not None:
             return None
         rising = [self.posts.incoming(slot) for slot in self.posts.slots]
         if any(worker is not None and worker.state is not State.STANDBY for worker in rising):
@@ -115,14 +122,32 @@ class Reloading:
             assert worker is not None
             worker.advance(Serve)
             worker.beat_at = now
+            self.turning.add(worker.seat)
             yield Tell(worker.seat, Serve())
         for slot in posts.slots:
+            old = posts.current(slot)
+            if old is not None and old.state is State.READY:
+                self.turning.add(old.seat)
             yield from posts.relieve(slot, now)
         self.scale_to = running.workers
-        took = now - self.began_at
-        yield Say("reloaded", {"generation": posts.generation, "seconds": took})
-        text = f"generation {posts.generation} serves, after {span_text(took)}"
-        yield from self._finish(text, "", ok=True)
+        self.turned_by = now + TURN_S
+
+    def on_turned(self, seat: int, now: float) -> Iterator[Command]:
+        """Who sits there accepts, or has handed over, or is gone."""
+        self.turning.discard(seat)
+        if not self.turning:
+            yield from self._be_done(now)
+
+    def keep_time(self, now: float) -> Iterator[Command]:
+        if self.turned_by is not None and self.turned_by <= now:
+            yield from self._be_done(now)
+
+    def _be_done(self, now: float) -> Iterator[Command]:
+        if self.turned_by is None:
+            return
+        generation, took = self.posts.generation, now - self.began_at
+        yield Say("reloaded", {"generation": generation, "seconds": took})
+        yield from self._finish(f"generation {generation} serves, after {span_text(took)}", "", ok=True)
 
     def on_refused(self, error: str, now: float) -> Iterator[Command]:
         """A process for it could not be made."""
@@ -154,5 +179,7 @@ class Reloading:
 
     def _finish(self, text: str, detail: str, *, ok: bool) -> Iterator[Command]:
         askers, self.askers, self.running = self.askers, [], None
+        self.turned_by = None
+        self.turning.clear()
         for asker in askers:
             yield Answer(asker, text, detail, ok)

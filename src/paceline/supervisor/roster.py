@@ -49,7 +49,7 @@ from paceline.supervisor.vocabulary import (
     TimePassed,
     Vacate,
 )
-from paceline.worker.messages import Failed, Leaving, Message, Nudge, Ready, Serve, Stuck
+from paceline.worker.messages import Failed, Leaving, Message, Nudge, Ready, Serve, Stuck, Turned
 
 LAST_WORD_S = 5.0
 """Who has said that it leaves, or that it could not start, must be gone by then."""
@@ -102,7 +102,8 @@ class Roster:
         times = [worker.kill_at for worker in self.posts.workers.values()]
         times += [self.stopping.abandon_at, self.deaths.recovers_at, self.announce_by]
         if self.stopping.urgency is None:
-            times += [self.reloading.next_at, self.replacing.next_at if self.reloading.running is None else None]
+            times += [self.reloading.turned_by, self.reloading.next_at]
+            times += [self.replacing.next_at if self.reloading.running is None else None]
             if self.posts.has_free_seat:
                 times += [slot.fork_at for slot in self._vacant()]
         return min((at for at in times if at is not None), default=None)
@@ -185,6 +186,9 @@ class Roster:
                 worker.left, worker.kill_at = message, now + LAST_WORD_S
                 if self.stopping.urgency is not None and due is not None:
                     worker.kill_at = min(worker.kill_at, max(due, now + GRACE_S))
+                yield from self.reloading.on_turned(worker.seat, now)
+            case Turned():
+                yield from self.reloading.on_turned(worker.seat, now)
             case Stuck() if self.stopping.urgency is None:
                 yield from self.replacing.on_stuck(worker, message, now)
 
@@ -222,6 +226,7 @@ class Roster:
         posts.dismiss(worker)
         posts.seats[event.seat] = SeatState.EMPTYING
         yield Vacate(event.seat)
+        yield from self.reloading.on_turned(event.seat, now)
         if slot is not None:
             slot.not_before = max(now, slot.forked_at + RESPAWN_S)
             if slot.seat is None and slot.incoming is not None and self.reloading.running is None:
@@ -298,6 +303,7 @@ class Roster:
                 else:
                     yield from posts.abort(worker, self._why_overdue(worker), now)
         yield from stopping.keep_time(now)
+        yield from self.reloading.keep_time(now)
         if not stopping.ended and self.deaths.has_recovered(now):
             yield Say("recovered", {"deaths": len(self.deaths)})
 

@@ -64,6 +64,9 @@ class Draining:
         self.hand_over = False
         """Others go on serving: nobody waits here for calls that take too long."""
         self.count_stuck: Callable[[], int] = lambda: 0  # set once, by the watcher
+        self.on_turned: Callable[[], None] = lambda: None  # set once, by the watcher
+        self.has_turned = False
+        """What was parked when the drain began has been handed over, as far as it could be."""
         self.began_at = 0.0
         self.retry_at = 0.0
         self.moved: int | None = None
@@ -156,6 +159,9 @@ class Draining:
                     break
                 if (c := parked.get(fd)) is not None and self._is_due(c):
                     self._try_move(fd, takers)
+        if not self.has_turned and not any(map(self._is_due, tables.parked.copy().values())):
+            self.has_turned = True
+            self.on_turned()
         unread = worker.unread
         due = [fd for fd in unread.copy() if not worker.hands_over or fd in worker.stays]
         for fd in due:

@@ -39,6 +39,12 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Turned:
+    """worker → supervisor, the answer to Serve: it accepts.  And to Drain: it accepts nothing any more, and what was
+    parked and could move has moved."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stuck:
     """worker → supervisor: a call takes longer than it may.  Said once for each such call; its stack is in the log."""
 
@@ -95,11 +101,11 @@ class Nudge:
     """
 
 
-Message = Ready | Failed | Leaving | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
+Message = Ready | Failed | Leaving | Turned | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Ready, Failed, Leaving, Stuck, Dumped, Serve, Drain, Dump, Reopen, Nudge)
-}
+_TOLD = (Ready, Failed, Leaving, Turned, Stuck, Dumped)
+_ASKED = (Serve, Drain, Dump, Reopen, Nudge)
+_KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (*_TOLD, *_ASKED)}
 
 
 def encode(message: Message) -> bytes:

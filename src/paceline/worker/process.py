@@ -38,7 +38,7 @@ from paceline.worker.calls import contained
 from paceline.worker.gate import Shut
 from paceline.worker.overdue import limit_of
 from paceline.worker.plan import Plan
-from paceline.worker.target import load_target, user_traceback
+from paceline.worker.target import load_target, see_every_edit, user_traceback
 from paceline.worker.watcher import GRACE_S, Watcher
 from paceline.worker.worker import Worker
 
@@ -164,6 +164,7 @@ def load(plan: Plan) -> tuple[Handler, Framing]:
     settings = plan.settings
     if isinstance(plan.target, str):
         name = plan.target
+        see_every_edit()
         found = load_target(name)
     else:
         found = plan.target

@@ -83,6 +83,10 @@ class Reports:
         """How many calls have become late and still go on, at this moment."""
         return sum(self.overdue.is_late(member, marks_of(member)) for member in self._members())
 
+    def say_turned(self) -> None:
+        """The answer to Serve and to Drain."""
+        self.telling.say(messages.Turned())
+
     def dump(self, asker: int) -> None:
         """Tell whoever asked where every thread is."""
         self.telling.say(messages.Dumped(asker, self.describe()))

@@ -24,12 +24,22 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from itertools import dropwhile
 from types import ModuleType
+from typing import Any
 
-from paceline import handlers
+from paceline import clock, handlers
 from paceline.errors import TargetError
 from paceline.worker import nearby
 
@@ -46,6 +56,32 @@ _OURS = (
     *(os.path.join(os.path.dirname(str(module.__file__)), "") for module in (importlib, sys.modules["paceline"])),
 )
 """How the file names of our frames and of importlib's begin."""
+
+FRESH_S = 2.0
+
+
+class FreshLoader(SourceFileLoader):
+    """Loads a source file as it is, however soon it was changed after the last time.
+
+    A file of bytecode counts as long as its source has the same size and the same whole second of change
+    (importlib.abc.SourceLoader, PEP 552): of two edits within a second, the second would never be seen.  So bytecode of
+    a source that is younger than that is neither read nor written.
+    """
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """What bytecode is compared with.  Raises OSError for "do not": there is no other way to say it."""
+        stats = super().path_stats(path)
+        if clock.wall_seconds() - stats["mtime"] < FRESH_S:
+            raise OSError("it was changed just now")
+        return stats
+
+
+def see_every_edit() -> None:
+    """From now on modules are loaded by `FreshLoader`."""
+    bytecode, extensions = (SourcelessFileLoader, BYTECODE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES)
+    hook = FileFinder.path_hook(extensions, (FreshLoader, SOURCE_SUFFIXES), bytecode)
+    sys.path_hooks.insert(max(0, len(sys.path_hooks) - 1), hook)
+    sys.path_importer_cache.clear()
 
 
 def load_target(text: str) -> object:
@@ -193,7 +229,7 @@ def _load_alone(place: str, path: str, folder: str, name: str) -> ModuleType:
         name += "_target"
 
     def load() -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, path)
+        spec = importlib.util.spec_from_file_location(name, path, loader=FreshLoader(name, path))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -106,6 +106,7 @@ class Watcher:
         self.relief = Relief(worker, plan, giving)
         self.reports = Reports(worker, plan)
         self.draining.count_stuck = self.reports.count_stuck
+        self.draining.on_turned = self.reports.say_turned
 
     def run(self) -> int:
         """Watch until the worker has drained; returns how many calls were cut."""
@@ -328,6 +329,7 @@ class Watcher:
         if not self.worker.leaving:
             self.worker.gauge("state", WorkerState.READY)
             self.worker.gate.open(Shut.STANDBY)
+            self.reports.say_turned()
 
     def drain(self, within_s: float, *, hand_over: bool) -> None:
         """Take nothing new, finish what runs, leave; hand over what is parked, or close it."""

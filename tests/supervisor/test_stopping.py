@@ -1,4 +1,4 @@
-"""The roster by example: how it ends.  The rest is in test_roster.py."""
+"""The end of the server by example: who drains, for how long, and what is left behind."""
 
 import pytest
 

@@ -1,0 +1,171 @@
+"""A reload as its user sees it: the present code and settings serve, whoever is connected notices nothing."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from leftovers import eventually
+from testbed import Server, running
+
+LINES = ("--framing", "line", "--workers", "2")
+
+
+SCRIPT = """
+import paceline
+
+def answer(message):
+    return message
+
+paceline.serve(answer, bind="127.0.0.1:0", framing="line", workers=1)
+"""
+
+
+def app(version: str, more: str = "") -> str:
+    return f"def answer(message):\n    return b'{version} ' + message\n{more}"
+
+
+def reloaded(server: Server, generation: int) -> None:
+    since = server.log_length()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log(f"generation {generation} serves", since=since)
+
+
+def refused(server: Server) -> str:
+    since = server.log_length()
+    server.send_signal(signal.SIGHUP)
+    return server.wait_for_log("nothing has changed", since=since)
+
+
+def wait_for_workers(server: Server, count: int) -> None:
+    eventually(lambda: len(server.pids()) == count)
+
+
+def ask(server: Server) -> bytes:
+    with server.connect() as peer:
+        peer.send(b"x\n")
+        return peer.line()
+
+
+def test_kept_connections_get_the_new_code() -> None:
+    with running("app.py:answer", *LINES, files={"app.py": app("v1")}) as server, server.connect() as peer:
+        peer.send(b"half a ")
+        for version in range(2, 7):
+            (server.folder / "app.py").write_text(app(f"v{version}"))
+            reloaded(server, version)
+            peer.send(b"message\nhalf a ")
+            assert peer.line() == b"v%d half a message\n" % version, "edits within a second are seen"
+
+
+def test_a_module_that_the_target_imports_is_seen_too() -> None:
+    files = {"app.py": "from answers import answer\n", "answers.py": app("v1")}
+    with running("app:answer", *LINES, files=files) as server:
+        for version in range(2, 5):
+            (server.folder / "answers.py").write_text(app(f"v{version}"))
+            reloaded(server, version)
+            assert ask(server) == b"v%d x\n" % version
+
+
+def test_a_deployment_that_exchanges_a_symbolic_link(tmp_path: Path) -> None:
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "app.py").write_text(app(release))
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    with running("app.py:answer", *LINES, "--chdir", str(current)) as server:
+        assert ask(server) == b"one x\n"
+        (tmp_path / "next").symlink_to("two")
+        os.replace(tmp_path / "next", current)
+        reloaded(server, 2)
+        assert ask(server) == b"two x\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("def answer(", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("import os; os._exit(7)", "exited with code 7 before it was ready"),
+        ("raise SystemExit('no')", "called sys.exit('no')"),
+        ("answer = 1", "cannot be called"),
+        ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV before it was ready"),
+        ("import time; time.sleep(100)", "was not ready after 0.5 s (--boot-timeout)"),
+    ],
+)
+def test_broken_code_changes_nothing_and_is_told(code: str, why: str) -> None:
+    with running("app.py:answer", *LINES, "--boot-timeout", "0.5", files={"app.py": app("good")}) as server:
+        before = server.pids()
+        with server.connect() as peer:
+            (server.folder / "app.py").write_text(code)
+            assert why in refused(server)
+            peer.send(b"x\n")
+            assert peer.line() == b"good x\n"
+        assert server.pids() == before
+        (server.folder / "app.py").write_text(app("mended"))
+        reloaded(server, 3)
+        assert ask(server) == b"mended x\n"
+
+
+def test_a_wrong_answer_to_the_probe_changes_nothing() -> None:
+    probe = ("--probe", r"x\n", "--probe-reply", r"v1 x\n")
+    with running("app.py:answer", *LINES, *probe, files={"app.py": app("v1")}) as server:
+        (server.folder / "app.py").write_text(app("v2"))
+        assert "probe" in refused(server)
+        assert ask(server) == b"v1 x\n"
+
+
+def test_settings_of_the_file_change_and_those_that_cannot_are_refused_by_name() -> None:
+    files = {"app.py": app("v1"), "paceline.toml": "workers = 1\n"}
+    with running("app.py:answer", "--framing", "line", files=files) as server:
+        file = server.folder / "paceline.toml"
+        file.write_text("workers = 2\n")
+        reloaded(server, 2)
+        wait_for_workers(server, 2)
+        file.write_text("workers = 2\nbacklog = 7\n")
+        why = "backlog = 7 in paceline.toml: a reload cannot change it, only a restart can; it stays 2048"
+        assert why in refused(server)
+        file.write_text("workers = zwei\n")
+        assert "paceline.toml, line 1" in refused(server)
+        file.write_text("workers = 1\n")
+        reloaded(server, 3)
+        wait_for_workers(server, 1)
+
+
+def test_a_storm_of_reloads_converges() -> None:
+    with running("app.py:answer", *LINES, files={"app.py": app("v1")}) as server, server.connect() as peer:
+        for n in range(1000):
+            server.send_signal(signal.SIGHUP)
+            if n % 100 == 0:
+                peer.send(b"x\n")
+                assert peer.line() == b"v1 x\n"
+        (server.folder / "app.py").write_text(app("v2"))
+        server.send_signal(signal.SIGHUP)
+
+        def is_new() -> bool:
+            peer.send(b"x\n")
+            return peer.line() == b"v2 x\n"
+
+        eventually(is_new)
+        wait_for_workers(server, 2)
+
+
+def test_more_and_fewer_workers_by_signals() -> None:
+    with running("app.py:answer", *LINES, files={"app.py": app("v1")}) as server, server.connect() as peer:
+        server.send_signal(signal.SIGTTIN)
+        wait_for_workers(server, 3)
+        for left in (2, 1):
+            server.send_signal(signal.SIGTTOU)
+            wait_for_workers(server, left)
+            peer.send(b"x\n")
+            assert peer.line() == b"v1 x\n"
+        since = server.log_length()
+        server.send_signal(signal.SIGTTOU)
+        assert "0 workers cannot be" in server.wait_for_log("it stays at 1 worker", since=since)
+
+
+def test_a_handler_given_as_an_object_cannot_be_reloaded() -> None:
+    with running(command=(sys.executable, "-c", SCRIPT)) as server:
+        assert "given as an object" in refused(server)
+        assert ask(server) == b"x\n"

@@ -1,0 +1,225 @@
+"""Replacing one worker by example: asked for, recycled, quarantined; and how many workers there are."""
+
+from paceline.supervisor.lifecycle import State
+from paceline.supervisor.vocabulary import (
+    Answer,
+    Command,
+    DrainAsked,
+    Exited,
+    Kill,
+    Said,
+    ScaleAsked,
+    Spawn,
+    Tell,
+    Ticked,
+    Usage,
+)
+from paceline.worker.messages import Drain, Failed, Stuck
+from supervisor.scene import Scene, of, said
+
+MIB = 2**20
+HAND_OVER = Drain(30.0, hand_over=True)
+
+
+def tick(scene: Scene, **usage: Usage) -> list[Command]:
+    """A second passes; `s0=Usage(…)` is what was used in seat 0."""
+    scene.run(1)
+    beats = {worker.seat: int(scene.now) for worker in scene.workers.values()}
+    return scene.tell(Ticked((), beats, {int(seat[1:]): used for seat, used in usage.items()})) + scene.run(0)
+
+
+def answer_of(commands: list[Command]) -> Answer:
+    (answer,) = [command for command in commands if isinstance(command, Answer)]
+    return answer
+
+
+# Asked for
+
+
+def test_a_new_worker_starts_first_then_the_old_one_hands_over() -> None:
+    scene = Scene.serving(2)
+    commands = scene.tell(DrainAsked(7, 1)) + scene.run(0)
+    assert of(Spawn, commands) == [Spawn(1, 2, 1)]
+    assert of(Tell, commands) == []
+    commands = scene.ready(2)
+    assert of(Tell, commands) == [Tell(1, HAND_OVER)]
+    assert answer_of(commands).ok
+    assert scene.seat(1) == 2
+    scene.leave(1)
+    assert of(Spawn, scene.run(60)) == []
+
+
+def test_the_old_one_goes_on_when_the_new_one_cannot_start() -> None:
+    scene = Scene.serving(1)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    scene.tell(Said(1, Failed("broken", "Traceback …")))
+    commands = scene.tell(Exited(1, "exited with code 3", 3))
+    answer = answer_of(commands)
+    assert not answer.ok
+    assert answer.text == "the new worker could not start: broken; the old one goes on"
+    assert answer.detail == "Traceback …"
+    assert scene.state(0) is State.READY
+    assert of(Spawn, scene.run(60)) == []
+
+
+def test_a_worker_that_does_not_exist_is_refused_by_name() -> None:
+    scene = Scene.serving(2)
+    answer = answer_of(scene.tell(DrainAsked(7, 2)))
+    assert not answer.ok
+    assert answer.text == "there is no worker 2; there are 0 to 1"
+
+
+def test_twice_is_once() -> None:
+    scene = Scene.serving(1)
+    scene.tell(DrainAsked(7, 0))
+    assert answer_of(scene.tell(DrainAsked(8, 0))).text == "worker 0 is being replaced already"
+
+
+def test_an_old_one_that_dies_meanwhile_leaves_its_place_to_the_new_one() -> None:
+    scene = Scene.serving(1)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    commands = scene.exit(0)
+    assert answer_of(commands).text == "worker 0 has died; its replacement is starting"
+    assert scene.seat(0) == 1
+    assert of(Spawn, scene.run(1)) == []
+    scene.ready(1)
+    assert scene.state(0) is State.READY
+
+
+# Recycled
+
+
+def test_a_worker_that_served_enough_messages_is_replaced() -> None:
+    scene = Scene.serving(2, messages=1000)
+    assert of(Spawn, tick(scene, s0=Usage(999, 0), s1=Usage(0, 0))) == []
+    commands = tick(scene, s0=Usage(1000, 0), s1=Usage(0, 0))
+    assert said(commands, "replacing")[0]["why"] == "it has served 1000 messages (--max-messages)"
+    assert of(Tell, scene.ready(2)) == [Tell(0, HAND_OVER)]
+
+
+def test_a_worker_that_grew_too_large_or_too_old_is_replaced() -> None:
+    scene = Scene.serving(1, rss_bytes=100 * MIB)
+    commands = tick(scene, s0=Usage(0, 101 * MIB))
+    assert said(commands, "replacing")[0]["why"] == "it has 101 MiB in memory (--max-rss)"
+    scene = Scene.serving(1, age_s=60.0)
+    scene.run(60)
+    assert "it has served for 1 min" in str(said(tick(scene), "replacing")[0]["why"])
+
+
+def test_never_two_at_once() -> None:
+    scene = Scene.serving(3, messages=10)
+    full = {f"s{seat}": Usage(10, 0) for seat in range(3)}
+    assert len(of(Spawn, tick(scene, **full))) == 1
+    assert of(Spawn, scene.ready(3) + scene.run(5)) == [], "the first one is still leaving"
+    assert len(of(Spawn, scene.leave(0) + scene.run(0.1))) == 1
+
+
+def test_a_new_one_that_cannot_start_is_tried_again_along_the_curve() -> None:
+    scene = Scene.serving(1, messages=10)
+    tick(scene, s0=Usage(10, 0))
+    for _ in range(3):
+        scene.tell(Said(1, Failed("broken")))
+        commands = scene.tell(Exited(1, "exited with code 3", 3))
+        assert said(commands, "worker-failed")
+        scene.run(0.5)
+    assert scene.state(0) is State.READY
+    assert scene.gaps() == sorted(scene.gaps())
+    assert len(scene.gaps()) == 3
+
+
+# Quarantined
+
+
+def stuck(scene: Scene, slot: int, seconds: float = 31.0) -> list[Command]:
+    return scene.say(slot, Stuck(3, seconds, 30.0, "127.0.0.1:5000")) + scene.run(0)
+
+
+def test_a_worker_with_a_stuck_call_is_replaced_and_its_other_calls_finish() -> None:
+    scene = Scene.serving(2)
+    commands = stuck(scene, 0)
+    why = "a call of 127.0.0.1:5000 has run for 31 s, over its limit of 30 s"
+    assert said(commands, "quarantined") == [{"slot": 0, "pid": 1001, "why": why}]
+    assert of(Spawn, commands) == [Spawn(0, 2, 1)]
+    assert of(Tell, scene.ready(2)) == [Tell(0, HAND_OVER)]
+
+
+def test_one_at_a_time_and_none_within_the_call_time_of_the_last() -> None:
+    scene = Scene.serving(3)
+    stuck(scene, 0)
+    scene.ready(3)
+    assert stuck(scene, 1) == [], "when a database stands still, all are stuck"
+    scene.run(29)
+    assert stuck(scene, 1) == []
+    scene.run(2)
+    assert said(stuck(scene, 1, 62.0), "quarantined")
+
+
+def test_it_comes_before_recycling_and_does_not_wait_for_one_that_leaves() -> None:
+    scene = Scene.serving(2, messages=10)
+    tick(scene, s0=Usage(10, 0))
+    scene.ready(2)
+    assert scene.workers[0].state is State.DRAINING
+    assert len(of(Spawn, stuck(scene, 1))) == 1
+
+
+def test_what_a_leaving_worker_says_of_stuck_calls_changes_nothing() -> None:
+    scene = Scene.serving(1)
+    stuck(scene, 0)
+    scene.ready(1)
+    scene.run(40)
+    assert scene.tell(Said(0, Stuck(3, 70.0, 30.0))) == []
+
+
+# More and fewer
+
+
+def test_more_workers_start_and_fewer_hand_over() -> None:
+    scene = Scene.serving(2)
+    commands = scene.tell(ScaleAsked(4, 3)) + scene.run(0)
+    assert said(commands, "scaled") == [{"before": 2, "after": 3}]
+    assert answer_of(commands).text == "3 workers, before 2"
+    assert of(Spawn, commands) == [Spawn(2, 2, 1)]
+    scene.ready(2)
+    commands = scene.tell(ScaleAsked(4, 1))
+    assert of(Tell, commands) == [Tell(1, HAND_OVER), Tell(2, HAND_OVER)]
+    scene.leave(2)
+    scene.leave(1)
+    assert of(Spawn, scene.run(60)) == []
+
+
+def test_one_that_boots_is_ended_when_there_are_to_be_fewer() -> None:
+    scene = Scene.serving(1)
+    scene.tell(ScaleAsked(0, by=1))
+    scene.run(0)
+    assert of(Kill, scene.tell(ScaleAsked(0, by=-1))) == [Kill(1)]
+
+
+def test_a_number_that_cannot_be_is_refused_with_the_reason() -> None:
+    scene = Scene.serving(1)
+    for event in (ScaleAsked(4, 5), ScaleAsked(4, 0), ScaleAsked(4, by=-1)):
+        commands = scene.tell(event)
+        answer = answer_of(commands)
+        assert not answer.ok
+        assert "at least 1, at most 4 (--max-workers, which only a restart can raise)" in answer.text
+        assert said(commands, "scale-refused")[0]["workers"] == 1
+
+
+def test_the_same_slot_again_does_not_get_two_processes_in_a_moment() -> None:
+    scene = Scene.serving(2)
+    for _ in range(5):
+        scene.tell(ScaleAsked(0, by=-1))
+        scene.tell(ScaleAsked(0, by=1))
+        scene.run(0)
+    assert len(scene.spawned) <= 1
+
+
+def test_a_replacement_of_a_slot_that_goes_is_forgotten() -> None:
+    scene = Scene.serving(2)
+    scene.tell(DrainAsked(7, 1))
+    scene.run(0)
+    commands = scene.tell(ScaleAsked(0, 1))
+    assert answer_of(commands).text == "there are fewer workers now"
+    assert of(Kill, commands) == [Kill(2)]
+    assert of(Tell, commands) == [Tell(1, HAND_OVER)]
