@@ -1,0 +1,93 @@
+"""Watching the user's files (`--dev`): a process of its own, because the library that does it starts threads.
+
+The supervisor must have one thread when it forks.  So `python -m paceline.supervisor.watching FOLDER…` watches, and
+writes one line for each batch of changes: the files' names, with tabs between them.  It ends when its standard input
+does, which is ours, or with us, whatever ends us.
+
+`Watching` is the supervisor's side: a descriptor to wait for, and what changed.  Called from its loop; never waits.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+
+from paceline.errors import HostError
+from paceline.host import processes
+
+SETTLE_MS = 200
+"""Changes so close together are one: an editor writes a file in several steps, a checkout writes many files."""
+SUFFIXES = (".py", ".toml")
+_LINE_BYTES = 64 * 1024
+
+
+class Watching:
+    """The process that watches these folders.  Raises HostError when it cannot be started."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        import subprocess
+
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, *folders], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            raise HostError(f"no process can be made to watch the files: {error.strerror}; leave --dev out") from error
+        assert self._process.stdout is not None
+        self.fd = self._process.stdout.fileno()
+        self.pid = self._process.pid
+        os.set_blocking(self.fd, False)
+        self._rest = b""
+        self.has_ended = False
+
+    def take(self) -> list[str]:
+        """The files that changed since the last time, each once; sets `has_ended` when nobody watches any more."""
+        changed: dict[str, None] = {}
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                piece = os.read(self.fd, _LINE_BYTES)
+                if not piece:
+                    self.has_ended = True
+                    break
+                *lines, self._rest = (self._rest + piece).split(b"\n")
+                for line in lines:
+                    changed |= dict.fromkeys(os.fsdecode(line).split("\t"))
+        return list(changed)
+
+    def close(self) -> None:
+        """End it, and wait for that."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def watch(folders: Sequence[str]) -> Iterator[list[str]]:
+    """The names of what changed, batch by batch.  Raises ImportError where watchfiles is not installed."""
+    from watchfiles import Change, DefaultFilter
+    from watchfiles import watch as changes_in
+
+    class Sources(DefaultFilter):
+        """What a worker imports, and where settings are."""
+
+        def __call__(self, change: Change, path: str) -> bool:
+            return path.endswith(SUFFIXES) and super().__call__(change, path)
+
+    for changes in changes_in(*folders, watch_filter=Sources(), debounce=SETTLE_MS, step=SETTLE_MS // 4):
+        yield sorted({os.path.relpath(path, folders[0]) for _, path in changes})
+
+
+def main(folders: Sequence[str]) -> None:
+    """Be that process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    processes.die_with_parent(os.getppid(), signal.SIGKILL)
+    for names in watch(folders):
+        os.write(1, os.fsencode("\t".join(names)) + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
