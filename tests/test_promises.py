@@ -4,6 +4,7 @@
     2  A thread exists only because a handler blocked.
     3  A worker takes new work only when it has a free thread; what waits moves to an idle sibling.
     4  A dead worker costs only its own connections.
+    5  A reload drops no connection that can move and loses no accepted message; broken new code never replaces it.
     6  A stuck handler is found, its stack is shown, its neighbours finish, its process is replaced.
     7  Everything is bounded by default.
     and: idle workers share the connections.
@@ -266,6 +267,41 @@ def test_4_connections_that_wait_survive_the_worker() -> None:
         pids = {answer(peer)[0] for peer in waiting}
         assert len(pids) == 1
         assert doomed not in pids
+
+
+# 5
+
+
+def test_5_a_reload_drops_no_connection_and_loses_no_message() -> None:
+    with running(*LINES, "-w", "2", files=FILES) as server, Gate(server) as gate:
+        old = peers_of_all(server, 2)
+        slow, quiet, halfway = (server.connect() for _ in range(3))
+        slow.send(b"wait gate\n")
+        gate.wait_reached()
+        halfway.send(b"wh")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("generation 2 serves")
+        halfway.send(b"o\n")
+        new = {answer(halfway)[0], ask(quiet)[0], *(ask(peer)[0] for peer in old.values())}
+        assert not new & old.keys()
+        gate.open()
+        assert answer(slow)[0] in old, "a call that runs is finished where it is"
+        assert ask(slow)[0] not in old, "and then its connection moves, too"
+        wait_gone(list(old))
+
+
+def test_5_broken_new_code_never_replaces_working_old_code() -> None:
+    with running(*LINES, "-w", "2", files=FILES) as server:
+        old = peers_of_all(server, 2)
+        good = (server.folder / "app.py").read_text()
+        for broken in ("def answer(", "import nothing_of_this_name", "import os; os._exit(0)"):
+            (server.folder / "app.py").write_text(broken)
+            since = server.log_length()
+            server.send_signal(signal.SIGHUP)
+            server.wait_for_log("the reload failed and nothing has changed", since=since)
+        assert {ask(peer)[0] for peer in old.values()} == old.keys()
+        assert sorted(server.pids()) == sorted(old)
+        (server.folder / "app.py").write_text(good)
 
 
 # 6
