@@ -14,7 +14,7 @@ from paceline.supervisor.vocabulary import (
     Ticked,
     Usage,
 )
-from paceline.worker.messages import Drain, Failed, Stuck
+from paceline.worker.messages import Drain, Failed, Stuck, Terminated
 from supervisor.scene import Scene, of, said
 
 MIB = 2**20
@@ -170,6 +170,18 @@ def test_what_a_leaving_worker_says_of_stuck_calls_changes_nothing() -> None:
     scene.ready(1)
     scene.run(40)
     assert scene.tell(Said(0, Stuck(3, 70.0, 30.0))) == []
+
+
+def test_a_worker_that_was_sent_term_goes_when_another_one_has_its_place() -> None:
+    scene = Scene.serving(2)
+    commands = scene.say(0, Terminated()) + scene.say(1, Terminated()) + scene.run(0)
+    assert [fields["why"] for fields in said(commands, "replacing")] == ["somebody sent it SIGTERM"] * 2
+    assert len(of(Spawn, commands)) == 1
+    assert of(Tell, scene.ready(2)) == [Tell(1, HAND_OVER)] or of(Tell, scene.done)
+    scene.run(0.1)
+    scene.ready(3)
+    assert [scene.state(slot) for slot in range(2)] == [State.READY, State.READY]
+    assert {scene.seat(slot) for slot in range(2)} == {2, 3}
 
 
 # More and fewer

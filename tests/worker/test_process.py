@@ -152,18 +152,20 @@ def test_a_stop_that_raises_is_logged_and_the_end_is_clean(error: str) -> None:
         assert "def stop(self): raise" in worker.log
 
 
-def test_a_terminate_signal_is_an_order_to_drain() -> None:
+def test_a_second_terminate_signal_is_an_order_to_drain() -> None:
     with worker_process(SLOW, gates=("gate",)) as worker:
         worker.wait_said("ready")
         with worker.connect() as client:
             client.sendall(b"slow")
             worker.wait_log("waits at gate")
             worker.send_signal(signal.SIGTERM)
+            worker.wait_said("terminated")
+            worker.send_signal(signal.SIGTERM)
             worker.open_gate("gate")
             assert client.recv(100) == b"slow"
             assert client.recv(100) == b""
         assert worker.wait_ended()["code"] == 0
-        assert worker.said() == ["ready", "leaving"]
+        assert worker.said() == ["ready", "terminated", "leaving"]
 
 
 def test_a_channel_that_ends_is_an_order_to_drain() -> None:
@@ -240,8 +242,10 @@ def test_a_signal_that_comes_while_it_boots_is_not_lost() -> None:
         worker.send_signal(signal.SIGTERM)
         worker.send_signal(signal.SIGINT)
         worker.open_gate("boot")
+        worker.wait_said("terminated")
+        worker.send_signal(signal.SIGTERM)
         assert worker.wait_ended()["code"] == 0
-        assert worker.said() == ["ready", "leaving"]
+        assert worker.said() == ["ready", "terminated", "leaving"]
 
 
 @pytest.mark.parametrize("where", ["module", "start"])
@@ -275,6 +279,8 @@ def test_what_the_users_code_does_to_signals_is_undone(where: str) -> None:
         for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGPIPE"):
             worker.send_signal(signal.Signals[name])
             worker.ask(b"x")
+        worker.send_signal(signal.SIGTERM)
+        worker.wait_said("terminated")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait_ended()["code"] == 0
 

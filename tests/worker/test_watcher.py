@@ -287,6 +287,9 @@ def test_only_one_signal_means_something() -> None:
         assert not worker.worker.draining
         os.write(writer, bytes([signal.SIGUSR1, signal.SIGTERM]))
         watcher.on_signals()
+        assert not worker.worker.draining, "another worker comes first"
+        os.write(writer, bytes([signal.SIGTERM]))
+        watcher.on_signals()
         assert worker.worker.draining
         assert worker.cell("state") == WorkerState.DRAINING
         for fd in (reader, writer):

@@ -11,7 +11,7 @@ from leftovers import eventually
 from paceline.handlers import Close
 from paceline.scoreboard.fields import WorkerState
 from paceline.worker.gate import Shut
-from paceline.worker.messages import Drain, encode
+from paceline.worker.messages import Drain, Terminated, decode, encode
 from workerbed import DEADLINE_S, Bed, Drained, Gate, bed, receive_all, receive_exactly, reset
 
 
@@ -328,16 +328,24 @@ def test_a_supervisor_that_is_gone_does_not_prolong_a_drain() -> None:
         handler.gate.open()
 
 
-def test_a_signal_is_an_order_to_drain() -> None:
+def test_a_second_signal_is_an_order_to_drain() -> None:
     with bed(Handler(), framing="line") as worker:
         watcher = worker.parts.watcher
         client = worker.connect_tcp()
-        os.write(worker.signal_fd, bytes([signal.SIGTERM]))
+        os.write(worker.signal_fd, bytes([signal.SIGTERM] * 2))
         drained = Drained(watcher.run)
         assert receive_all(client) == b""
         client.close()
         assert drained.wait() == 0
         assert watcher.drain_until is not None
+
+
+def test_a_signal_asks_for_another_worker_and_drains_when_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paceline.worker.watcher.SUCCESSOR_S", 0.1)
+    with bed(Handler(), framing="line") as worker:
+        os.write(worker.signal_fd, bytes([signal.SIGTERM]))
+        assert Drained(worker.parts.watcher.run).wait() == 0
+        assert decode(worker.supervisor.recv(65536)) == Terminated()
 
 
 def test_a_peer_that_never_stops_sending_does_not_hold_the_drain_up() -> None:

@@ -135,7 +135,7 @@ class Client:
         """The next message, or several."""
         if self.stays:
             self.begun_s = self.asked_s = at_s
-        plan, chance = self.shared.plan, self.chance
+        chance = self.chance
         style = chance.random()
         how_many = chance.randrange(2, 5) if style < 0.05 and self.shared.is_cut and self.stays else 1
         whole = b""
@@ -152,7 +152,10 @@ class Client:
             pieces.append((0.0, whole[len(pieces) :]))
         else:
             cut = chance.randrange(1, len(whole))
-            pieces = [(0.0, whole[:cut]), (chance.uniform(0, plan.connections / plan.rate + 0.2), whole[cut:])]
+            pieces = [
+                (0.0, whole[:cut]),
+                (self.shared.pause_s * chance.random() if style < 0.99 else chance.uniform(0, 0.5), whole[cut:]),
+            ]
         self.pieces.extend(pieces)
         self.state = State.SENDING
         self.go_on(at_s)

@@ -56,6 +56,7 @@ class Load:
 
     def run(self) -> None:
         epoll, by_fd, control_fd = self.shared.epoll, self.shared.by_fd, self.control.fileno()
+        self._on_lines()  # they may have come with the first one
         while not self.is_over:
             at_s = now()
             self._on_time(at_s)
@@ -123,6 +124,9 @@ class Load:
             self._flush()
         if flags & ~select.EPOLLOUT:
             self._receive()
+            self._on_lines()
+
+    def _on_lines(self) -> None:
         while b"\n" in self.kept:
             told = self._next()
             if "places" in told:

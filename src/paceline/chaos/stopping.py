@@ -1,7 +1,6 @@
 """Faults in which processes or calls stand still."""
 
 import signal
-from contextlib import suppress
 
 from paceline.chaos.rig import LATE_S
 from paceline.chaos.scene import BrokenPromise, Scene
@@ -10,6 +9,7 @@ from paceline.clock import now
 
 PAUSE_S = (0.05, 1.5)
 SATURATED_S = 1.5
+QUIET_S = 0.5
 CALL = b"!sleep 0.05"
 
 
@@ -114,21 +114,31 @@ def signals(scene: Scene, step: Step) -> float:
             scene.pause(0.005)
         begun_s = now()
         _come_to_rest(scene)
-    return now() - begun_s
+    return now() - begun_s - QUIET_S
 
 
 def _come_to_rest(scene: Scene) -> None:
-    """The signals may have scaled it, so it is asked for the number of before."""
-    deadline_s = now() + 4 * LATE_S
-    while now() < deadline_s:
-        with suppress(BrokenPromise):
-            scene.wait_until(lambda: _is_still(scene), LATE_S, "it did not come to rest")
-            there = len(scene.rig.serving())
-            if there == scene.workers:
-                return
-            scene.rig.signal(signal.SIGTTIN if there < scene.workers else signal.SIGTTOU)
-            scene.wait_until(lambda before=there: len(scene.rig.serving()) != before, LATE_S, "it did not scale")  # type: ignore[misc]
-    scene.wait_still()
+    """The signals may have scaled it, so it is asked for the number of before, one by one."""
+    _wait_quiet(scene)
+    while (there := len(scene.rig.serving())) != scene.workers:
+        more = there < scene.workers
+        scene.rig.signal(signal.SIGTTIN if more else signal.SIGTTOU)
+        wanted = there + 1 if more else there - 1
+        what = f"of {there} workers there were not {wanted} after {'SIGTTIN' if more else 'SIGTTOU'}"
+        scene.wait_until(lambda wanted=wanted: len(scene.rig.posts()) == wanted and _is_still(scene), LATE_S, what)  # type: ignore[misc]
+
+
+def _wait_quiet(scene: Scene) -> None:
+    """Nothing has changed for a while: no reload, no upgrade waits for its turn."""
+    still_s = now()
+
+    def is_quiet() -> bool:
+        nonlocal still_s
+        if not _is_still(scene):
+            still_s = now()
+        return now() - still_s > QUIET_S
+
+    scene.wait_until(is_quiet, 2 * LATE_S, "it did not come to rest")
 
 
 def _is_still(scene: Scene) -> bool:

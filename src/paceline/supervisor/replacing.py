@@ -1,6 +1,6 @@
 """Replacing one worker by another of its generation: start first, then drain.  Pure: a part of the roster.
 
-    asked for     `ctl drain SLOT`
+    asked for     `ctl drain SLOT`, or SIGTERM to one worker
     recycled      --max-messages, --max-rss, --max-age: a leak is bounded, without a lost message; never two at once
     quarantined   a call takes longer than it may: the worker is left to its stuck call, and its connections move on
 
@@ -57,15 +57,27 @@ class Replacing:
             return
         if self.quarantined_at is not None and now - self.quarantined_at < pause_s:
             return
-        before = self.wanted.get(slot.number)
-        if before is not None and (before.is_urgent or slot.incoming is not None):
-            return
-        self.quarantined_at = now
         peer = f" of {message.peer}" if message.peer else ""
         why = f"a call{peer} has run for {span_text(message.seconds)}, over its limit of {span_text(message.limit_s)}"
+        if self._put_first(slot, why):
+            self.quarantined_at = now
+            yield Say("quarantined", {"slot": slot.number, "pid": worker.pid, "why": why})
+
+    def on_terminated(self, worker: Worker) -> Iterator[Command]:
+        slot = self.posts.slot_of(worker)
+        why = "somebody sent it SIGTERM"
+        if slot is not None and slot.seat == worker.seat and worker.state is State.READY and self._put_first(slot, why):
+            yield Say("replacing", {"slot": slot.number, "pid": worker.pid, "why": why})
+
+    def _put_first(self, slot: Slot, why: str) -> bool:
+        """It does not wait for others to leave.  False: it is in hand already."""
+        before = self.wanted.get(slot.number)
+        if before is not None and (before.is_urgent or slot.incoming is not None):
+            return False
         self.wanted.pop(slot.number, None)
-        self.wanted = {slot.number: Replacement(why, before.asker if before else 0, is_urgent=True), **self.wanted}
-        yield Say("quarantined", {"slot": slot.number, "pid": worker.pid, "why": why})
+        urgent = Replacement(why, before.asker if before else 0, is_urgent=True)
+        self.wanted = {slot.number: urgent, **self.wanted}
+        return True
 
     def on_usage(self, usage: Mapping[int, Usage], now: float) -> None:
         """Every second: who has served long enough."""

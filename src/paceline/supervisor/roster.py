@@ -49,7 +49,7 @@ from paceline.supervisor.vocabulary import (
     TimePassed,
     Vacate,
 )
-from paceline.worker.messages import Failed, Leaving, Message, Nudge, Ready, Serve, Stuck, Turned
+from paceline.worker.messages import Failed, Leaving, Message, Nudge, Ready, Serve, Stuck, Terminated, Turned
 
 LAST_WORD_S = 5.0
 """Who has said that it leaves, or that it could not start, must be gone by then."""
@@ -163,11 +163,10 @@ class Roster:
         yield Say("worker-started", {"slot": worker.slot, "pid": worker.pid, "seat": worker.seat})
 
     def _on_fork_failed(self, event: ForkFailed, now: float) -> Iterator[Command]:
-        posts = self.posts
-        worker = posts.workers[event.seat]
-        slot = posts.slots[worker.slot]
-        posts.dismiss(worker)
-        posts.seats[event.seat] = SeatState.FREE
+        worker = self.posts.workers[event.seat]
+        slot = self.posts.slots[worker.slot]
+        self.posts.dismiss(worker)
+        self.posts.seats[event.seat] = SeatState.FREE
         slot.refusals += 1
         delay = FORK.after(slot.refusals, self.random())
         slot.not_before = now + delay
@@ -189,6 +188,8 @@ class Roster:
                 yield from self.reloading.on_turned(worker.seat, now)
             case Turned():
                 yield from self.reloading.on_turned(worker.seat, now)
+            case Terminated() if self.stopping.urgency is None:
+                yield from self.replacing.on_terminated(worker)
             case Stuck() if self.stopping.urgency is None:
                 yield from self.replacing.on_stuck(worker, message, now)
 

@@ -45,6 +45,11 @@ class Turned:
 
 
 @dataclass(frozen=True, slots=True)
+class Terminated:
+    """worker → supervisor: somebody has sent SIGTERM to this worker alone.  It goes on until it is told to drain."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stuck:
     """worker → supervisor: a call takes longer than it may.  Said once for each such call; its stack is in the log."""
 
@@ -101,9 +106,9 @@ class Nudge:
     """
 
 
-Message = Ready | Failed | Leaving | Turned | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
+Message = Ready | Failed | Leaving | Turned | Terminated | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
 
-_TOLD = (Ready, Failed, Leaving, Turned, Stuck, Dumped)
+_TOLD = (Ready, Failed, Leaving, Turned, Terminated, Stuck, Dumped)
 _ASKED = (Serve, Drain, Dump, Reopen, Nudge)
 _KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (*_TOLD, *_ASKED)}
 

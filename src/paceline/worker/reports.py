@@ -87,6 +87,10 @@ class Reports:
         """The answer to Serve and to Drain."""
         self.telling.say(messages.Turned())
 
+    def say_terminated(self) -> None:
+        """Somebody wants this worker to leave."""
+        self.telling.say(messages.Terminated())
+
     def dump(self, asker: int) -> None:
         """Tell whoever asked where every thread is."""
         self.telling.say(messages.Dumped(asker, self.describe()))

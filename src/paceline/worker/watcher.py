@@ -52,6 +52,8 @@ LATE = 1.4
 """A tick so many times as long as it should be: the machine is short of processors."""
 MOST_COMPUTING = 2
 """The most threads that are out of the lead because of long calls while the process computes."""
+SUCCESSOR_S = 5.0
+"""After SIGTERM to this worker: for the supervisor to start another one, before it drains by itself."""
 GRACE_S = 1.0
 """At the end of a drain: for the threads' stop hooks."""
 
@@ -103,6 +105,8 @@ class Watcher:
         """Counters continue where the last occupant of the seat left them."""
         self.draining = Draining(worker, serving.ending.timing, giving)
         self.drain_until: float | None = None
+        self.drains_at: float | None = None
+        """SIGTERM came: when it drains although the supervisor has not told it to."""
         self.relief = Relief(worker, plan, giving)
         self.reports = Reports(worker, plan)
         self.draining.count_stuck = self.reports.count_stuck
@@ -168,6 +172,8 @@ class Watcher:
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
             worker.gate.open(Shut.PAUSED)
+        if self.drains_at is not None and now >= self.drains_at and not worker.leaving:
+            self.drain_by_itself()
         if self.drain_until is not None:
             with quick_turns():
                 self.draining.push(now, self.drain_until)
@@ -293,10 +299,18 @@ class Watcher:
             (self.waiter.add if wanted else self.waiter.remove)(self.inbox_fd)
 
     def on_signals(self) -> None:
-        if signal.SIGTERM in os.read(self.signal_fd, 512):
-            # Where nobody else serves, others could not even come in while it waits for somebody to take them.
-            is_alone = self.giving is None or not self.giving.takers(any_generation=True)
-            self.drain(self.plan.settings.drain_timeout, hand_over=not is_alone)
+        """SIGTERM to this worker alone: the supervisor is asked for another one first; a second one is obeyed here."""
+        count = os.read(self.signal_fd, 512).count(signal.SIGTERM)
+        if count and (count > 1 or self.control_fd < 0 or self.worker.leaving or self.drains_at is not None):
+            self.drain_by_itself()
+        elif count:
+            self.drains_at = clock.now() + SUCCESSOR_S
+            self.reports.say_terminated()
+
+    def drain_by_itself(self) -> None:
+        # Where nobody else serves, others could not even come in while it waits for somebody to take them.
+        is_alone = self.giving is None or not self.giving.takers(any_generation=True)
+        self.drain(self.plan.settings.drain_timeout, hand_over=not is_alone)
 
     def on_control(self) -> None:
         while True:
