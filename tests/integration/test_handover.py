@@ -257,7 +257,7 @@ def test_a_worker_that_is_told_to_leave_by_a_signal_hands_over() -> None:
         new = workers.start()
         workers.kill(old, signal.SIGTERM)
         workers.wait_said(old, "terminated")
-        workers.kill(old, signal.SIGTERM)
+        workers.tell(old, Drain(20.0, True))
         while not workers.has_ended(old):
             client.ask()
         client.ask()

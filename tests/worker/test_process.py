@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from paceline.scoreboard.fields import WorkerState
+from paceline.worker.messages import Drain
 from processbed import worker_process
 
 ECHO = """
@@ -152,7 +153,7 @@ def test_a_stop_that_raises_is_logged_and_the_end_is_clean(error: str) -> None:
         assert "def stop(self): raise" in worker.log
 
 
-def test_a_second_terminate_signal_is_an_order_to_drain() -> None:
+def test_a_terminate_signal_asks_for_the_order_to_drain() -> None:
     with worker_process(SLOW, gates=("gate",)) as worker:
         worker.wait_said("ready")
         with worker.connect() as client:
@@ -160,7 +161,7 @@ def test_a_second_terminate_signal_is_an_order_to_drain() -> None:
             worker.wait_log("waits at gate")
             worker.send_signal(signal.SIGTERM)
             worker.wait_said("terminated")
-            worker.send_signal(signal.SIGTERM)
+            worker.send(Drain(30.0))
             worker.open_gate("gate")
             assert client.recv(100) == b"slow"
             assert client.recv(100) == b""
@@ -243,7 +244,7 @@ def test_a_signal_that_comes_while_it_boots_is_not_lost() -> None:
         worker.send_signal(signal.SIGINT)
         worker.open_gate("boot")
         worker.wait_said("terminated")
-        worker.send_signal(signal.SIGTERM)
+        worker.send(Drain(30.0))
         assert worker.wait_ended()["code"] == 0
         assert worker.said() == ["ready", "terminated", "leaving"]
 
@@ -281,7 +282,7 @@ def test_what_the_users_code_does_to_signals_is_undone(where: str) -> None:
             worker.ask(b"x")
         worker.send_signal(signal.SIGTERM)
         worker.wait_said("terminated")
-        worker.send_signal(signal.SIGTERM)
+        worker.send(Drain(30.0))
         assert worker.wait_ended()["code"] == 0
 
 

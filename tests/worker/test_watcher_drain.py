@@ -328,24 +328,17 @@ def test_a_supervisor_that_is_gone_does_not_prolong_a_drain() -> None:
         handler.gate.open()
 
 
-def test_a_second_signal_is_an_order_to_drain() -> None:
-    with bed(Handler(), framing="line") as worker:
-        watcher = worker.parts.watcher
-        client = worker.connect_tcp()
-        os.write(worker.signal_fd, bytes([signal.SIGTERM] * 2))
-        drained = Drained(watcher.run)
-        assert receive_all(client) == b""
-        client.close()
-        assert drained.wait() == 0
-        assert watcher.drain_until is not None
-
-
 def test_a_signal_asks_for_another_worker_and_drains_when_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paceline.worker.watcher.SUCCESSOR_S", 0.1)
     with bed(Handler(), framing="line") as worker:
-        os.write(worker.signal_fd, bytes([signal.SIGTERM]))
-        assert Drained(worker.parts.watcher.run).wait() == 0
+        client = worker.connect_tcp()
+        os.write(worker.signal_fd, bytes([signal.SIGTERM] * 3))
+        drained = Drained(worker.parts.watcher.run)
+        assert receive_all(client) == b""
+        client.close()
+        assert drained.wait() == 0
         assert decode(worker.supervisor.recv(65536)) == Terminated()
+        assert worker.parts.watcher.drain_until is not None
 
 
 def test_a_peer_that_never_stops_sending_does_not_hold_the_drain_up() -> None:

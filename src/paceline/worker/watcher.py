@@ -299,11 +299,12 @@ class Watcher:
             (self.waiter.add if wanted else self.waiter.remove)(self.inbox_fd)
 
     def on_signals(self) -> None:
-        """SIGTERM to this worker alone: the supervisor is asked for another one first; a second one is obeyed here."""
-        count = os.read(self.signal_fd, 512).count(signal.SIGTERM)
-        if count and (count > 1 or self.control_fd < 0 or self.worker.leaving or self.drains_at is not None):
+        """SIGTERM to this worker alone: the supervisor is asked for another one, and says when to drain."""
+        if signal.SIGTERM not in os.read(self.signal_fd, 512) or self.worker.leaving or self.drains_at is not None:
+            return
+        if self.control_fd < 0:
             self.drain_by_itself()
-        elif count:
+        else:
             self.drains_at = clock.now() + SUCCESSOR_S
             self.reports.say_terminated()
 
