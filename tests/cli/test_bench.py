@@ -86,12 +86,12 @@ def test_a_file_of_messages(planned: Callable[..., Plan], folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("-c 0", "-c '0': must be a whole number from 1 to 1,000,000; the nearest right value is 1"),
-        ("-d 1y", "-d '1y': must be a time from 1ms to 7d"),
-        ("-n many", "-n 'many': must be a whole number from 1"),
-        ("--rate 0", "--rate '0': must be messages per second, 0.001 to 10000k, such as 500 or 20k"),
-        ("--slow-client fast", "--slow-client 'fast': must be a rate"),
-        ("--reply-size some", "--reply-size 'some': must be a size from 1B to 64MiB, in bytes or like 64KiB, or any"),
+        ("-c 0", "-c 0: must be a whole number from 1 to 1,000,000; the nearest right value is 1"),
+        ("-d 1y", "-d 1y: must be a time from 1ms to 7d"),
+        ("-n many", "-n many: must be a whole number from 1"),
+        ("--rate 0", "--rate 0: must be messages per second, 0.001 to 10000k, such as 500 or 20k"),
+        ("--slow-client fast", "--slow-client fast: must be a rate"),
+        ("--reply-size some", "--reply-size some: must be a size from 1B to 64MiB, in bytes or like 64KiB, or any"),
         ("--framing lin", "did you mean line?"),
         ("-m a\\q", "is no escape"),
         ("-s 1 -m x", "--size and --message both say what is sent"),

@@ -79,10 +79,10 @@ def test_with_a_count_alone_there_is_no_end_by_time(planned: Callable[..., Plan]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--for 1y", "--for '1y': must be a time from 100ms to 7d"),
-        ("--count 0", "--count '0': must be a whole number from 1 to 10,000,000; the nearest right value is 1"),
+        ("--for 1y", "--for 1y: must be a time from 100ms to 7d"),
+        ("--count 0", "--count 0: must be a whole number from 1 to 10,000,000; the nearest right value is 1"),
         ("--faults kil", "there is no fault 'kil'; there is kill, segv, "),
-        ("--rate 0", "--rate '0': must be messages per second, 0.1 to 100000"),
+        ("--rate 0", "--rate 0: must be messages per second, 0.1 to 100000"),
         ("--echo", "--echo is for a TARGET of yours"),
         ("-m x", "--message is for a TARGET of yours"),
         ("nowhere:f", "nowhere:f cannot be served: no module named 'nowhere'"),

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from paceline.cli.options import GroupedCommand, options_of, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
-from paceline.errors import SettingError, UsageError
-from paceline.settings.values import Choice, Kind, Number, Rate, Seconds, Size, Whole, WrongValueError
+from paceline.errors import UsageError
+from paceline.settings.values import Choice, Number, Rate, Seconds, Size, Whole
 
 _INTRODUCTION = """\
 Load a server and measure it: throughput, latencies, errors.
@@ -111,43 +112,6 @@ _GROUPS: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = {
 }  # fmt: skip
 
 
-class BenchCommand(click.Command):
-    """A command whose help is grouped."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        by_name = {parameter.name: parameter for parameter in self.get_params(ctx)}
-        by_name.pop("words")
-        for title, rows in _GROUPS.items():
-            with formatter.section(title):
-                records = [by_name.pop(names[-1]).get_help_record(ctx) for names, _, _ in rows]
-                formatter.write_dl([record for record in records if record])
-        with formatter.section("This command"):
-            rest = [parameter.get_help_record(ctx) for parameter in by_name.values()]
-            formatter.write_dl([record for record in rest if record])
-
-
-def _options() -> list[click.Parameter]:
-    found: list[click.Parameter] = []
-    for rows in _GROUPS.values():
-        for names, metavar, help_ in rows:
-            if metavar:
-                found.append(click.Option([*names], type=click.UNPROCESSED, metavar=metavar, help=help_))
-            else:
-                found.append(click.Option([*names], is_flag=True, help=help_))
-    return found
-
-
-def _read(option: str, kind: Kind, raw: str | None, default: Any = None) -> Any:
-    """The value of an option.  Raises SettingError."""
-    if raw is None:
-        return default
-    try:
-        return kind.read(raw)
-    except WrongValueError as wrong:
-        nearest = f"; the nearest right value is {wrong.nearest}" if wrong.nearest else ""
-        raise SettingError(f"{option} {raw!r}: must be {wrong.rule}{nearest}") from None
-
-
 def _run(words: tuple[str, ...], compare: bool, json_: bool, quiet: bool, **given: Any) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     check_output()
@@ -180,31 +144,31 @@ def _plan(address: str, given: Mapping[str, Any]) -> Any:
     from paceline.bench.plan import ANY, DEFAULT_DURATION_S, WARMUP_S, Plan
     from paceline.spoken import framing_of, is_ours
 
-    limit = _read("--max-message", _LIMIT, given["max_message"], 1 << 20)
+    limit = value_of("--max-message", _LIMIT, given["max_message"], 1 << 20)
     text = given["framing"] or "raw"
     framing = framing_of(text, limit)
     messages, source = _messages(given, framing, limit)
     on_the_wire(messages, framing, is_ours=is_ours(text))
-    count = _read("-n", _MANY, given["count"])
-    duration = _read("-d", _LASTING, given["duration"], DEFAULT_DURATION_S if count is None else None)
-    reply_size = _read("--reply-size", _REPLY, given["reply_size"])
+    count = value_of("-n", _MANY, given["count"])
+    duration = value_of("-d", _LASTING, given["duration"], DEFAULT_DURATION_S if count is None else None)
+    reply_size = value_of("--reply-size", _REPLY, given["reply_size"])
     return Plan(
         address=address,
         messages=messages,
         source=source,
-        connections=_read("-c", _COUNT, given["connections"], 64),
-        in_flight=_read("--in-flight", _SMALL, given["in_flight"], 1),
+        connections=value_of("-c", _COUNT, given["connections"], 64),
+        in_flight=value_of("--in-flight", _SMALL, given["in_flight"], 1),
         duration_s=duration,
         count=count,
-        rate=_read("--rate", _RATE, given["rate"]),
+        rate=value_of("--rate", _RATE, given["rate"]),
         framing=text,
         max_message=limit,
         reply_size=ANY if reply_size == 0 else reply_size,
         new_connection=given["new_connection"],
-        slow_bytes_s=_read("--slow-client", _READING, given["slow_client"]),
-        processes=_read("--processes", _PROCESSES, given["processes"], 1),
-        warmup_s=_read("--warmup", _WARMUP, given["warmup"], WARMUP_S if count is None else 0.0),
-        timeout_s=_read("--timeout", _PATIENCE, given["timeout"], 10.0),
+        slow_bytes_s=value_of("--slow-client", _READING, given["slow_client"]),
+        processes=value_of("--processes", _PROCESSES, given["processes"], 1),
+        warmup_s=value_of("--warmup", _WARMUP, given["warmup"], WARMUP_S if count is None else 0.0),
+        timeout_s=value_of("--timeout", _PATIENCE, given["timeout"], 10.0),
         check=given["check"],
     )
 
@@ -225,11 +189,11 @@ def _messages(given: Mapping[str, Any], framing: Any, limit: int) -> tuple[tuple
     if given["messages"] is not None:
         name = f"--messages {given['messages']}"
         content = _content(given["messages"], name)
-        form = _read("--messages-as", _FORM, given["messages_as"], "lines")
+        form = value_of("--messages-as", _FORM, given["messages_as"], "lines")
         found = framed_in(content, framing, name) if form == "framed" else lines_of(content, name)
         return found, f"{counted(len(found), 'messages')} of {os.path.basename(given['messages'])}"
     fixed = getattr(framing, "size", None)
-    size = _read("-s", _SIZE, given["size"], fixed if type(fixed) is int else 64)
+    size = value_of("-s", _SIZE, given["size"], fixed if type(fixed) is int else 64)
     if size > limit:
         raise UsageError(f"-s {size} is over --max-message {limit}: allow more, or send less")
     return (generated(size),), counted(size, "bytes")
@@ -268,8 +232,9 @@ def _compare(words: tuple[str, ...], json_: bool) -> int:
     return 0
 
 
-bench = BenchCommand(
+bench = GroupedCommand(
     "bench",
+    groups=_GROUPS,
     callback=_run,
     help=_INTRODUCTION,
     epilog=_EPILOG,
@@ -278,7 +243,7 @@ bench = BenchCommand(
     context_settings={"max_content_width": 100},
     params=[
         click.Argument(["words"], nargs=-1, required=False, type=click.UNPROCESSED, metavar="[ADDRESS]"),
-        *_options(),
+        *options_of(_GROUPS),
         *closing_options(),
     ],
 )

@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
+from paceline.cli.options import GroupedCommand, options_of, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
-from paceline.errors import HostError, SettingError, UsageError
-from paceline.settings.values import Kind, Number, Seconds, Whole, WrongValueError
+from paceline.errors import HostError, UsageError
+from paceline.settings.values import Number, Seconds, Whole
 
 _INTRODUCTION = """\
 Start a server, load it, break it again and again, and see whether it keeps its promises: every message that could be
@@ -101,46 +102,6 @@ _GROUPS: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = {
 }  # fmt: skip
 
 
-class ChaosCommand(click.Command):
-    """A command whose help is grouped."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        by_name = {parameter.name: parameter for parameter in self.get_params(ctx)}
-        by_name.pop("target")
-        for title, rows in _GROUPS.items():
-            with formatter.section(title):
-                records = [by_name.pop(names[-1]).get_help_record(ctx) for names, _, _ in rows]
-                formatter.write_dl([record for record in records if record])
-        with formatter.section("This command"):
-            rest = [parameter.get_help_record(ctx) for parameter in by_name.values()]
-            formatter.write_dl([record for record in rest if record])
-
-
-def _options() -> list[click.Parameter]:
-    found: list[click.Parameter] = []
-    for rows in _GROUPS.values():
-        for names, metavar, help_ in rows:
-            if metavar:
-                is_many = names[-1] == "set_"
-                found.append(
-                    click.Option([*names], type=click.UNPROCESSED, metavar=metavar, help=help_, multiple=is_many)
-                )
-            else:
-                found.append(click.Option([*names], is_flag=True, help=help_))
-    return found
-
-
-def _read(option: str, kind: Kind, raw: str | None, default: Any = None) -> Any:
-    """The value of an option.  Raises SettingError."""
-    if raw is None:
-        return default
-    try:
-        return kind.read(raw)
-    except WrongValueError as wrong:
-        nearest = f"; the nearest right value is {wrong.nearest}" if wrong.nearest else ""
-        raise SettingError(f"{option} {raw!r}: must be {wrong.rule}{nearest}") from None
-
-
 def _run(target: str | None, list_: bool, json_: bool, quiet: bool, report: str | None, **given: Any) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     check_output()
@@ -178,8 +139,8 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
     for option in ("message", "framing", "echo"):
         if target is None and given[option]:
             raise UsageError(f"--{option} is for a TARGET of yours; the application in the box has its own messages")
-    count = _read("--count", _COUNT, given["count"])
-    seed = _read("--seed", _SEED, given["seed"])
+    count = value_of("--count", _COUNT, given["count"])
+    seed = value_of("--seed", _SEED, given["seed"])
     names = [name for name in (given["faults"] or "").split(",") if name]
     framing, is_told = "line", True
     if target is not None:
@@ -188,12 +149,12 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
         seed=secrets.randbelow(1 << 32) if seed is None else seed,
         faults=chosen(names, is_ours=target is None),
         target=target,
-        lasting_s=_read("--for", _LASTING, given["lasting"], 60.0 if count is None else None),
+        lasting_s=value_of("--for", _LASTING, given["lasting"], 60.0 if count is None else None),
         count=count,
-        pause_s=_read("--pause", _PAUSE, given["pause"], 0.3),
-        connections=_read("--connections", _CONNECTIONS, given["connections"], 100),
-        workers=_read("--workers", _WORKERS, given["workers"], 2),
-        rate=_read("--rate", _RATE, given["rate"], 500.0),
+        pause_s=value_of("--pause", _PAUSE, given["pause"], 0.3),
+        connections=value_of("--connections", _CONNECTIONS, given["connections"], 100),
+        workers=value_of("--workers", _WORKERS, given["workers"], 2),
+        rate=value_of("--rate", _RATE, given["rate"], 500.0),
         message=_message(given["message"]),
         framing=framing,
         is_framing_told=is_told,
@@ -297,8 +258,9 @@ def _is_terminal() -> bool:
     return False
 
 
-chaos = ChaosCommand(
+chaos = GroupedCommand(
     "chaos",
+    groups=_GROUPS,
     callback=_run,
     help=_INTRODUCTION,
     epilog=_EPILOG,
@@ -307,7 +269,7 @@ chaos = ChaosCommand(
     context_settings={"max_content_width": 100},
     params=[
         click.Argument(["target"], required=False, type=click.UNPROCESSED, metavar="[TARGET]"),
-        *_options(),
+        *options_of(_GROUPS, several=["set_"]),
         *closing_options(),
     ],
 )

@@ -5,15 +5,16 @@ What it runs is imported when it runs: `paceline serve` starts without it.
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from paceline.addresses import DEFAULT_PORT, parse_address
+from paceline.cli.options import NamedCommand, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import NobodyReadsError, complain, open_missing_standard_descriptors
-from paceline.errors import ConnectFailed, HostError, SettingError, TimedOut, UsageError
-from paceline.settings.values import Kind, Seconds, Size, WrongValueError
+from paceline.errors import ConnectFailed, HostError, TimedOut, UsageError
+from paceline.settings.values import Seconds, Size
 
 if TYPE_CHECKING:
     from paceline.addresses import Address
@@ -54,34 +55,14 @@ _LIMIT = Size(low=1, high=1 << 30)
 _TIMEOUT = Seconds(low=0.001, high=86400.0, word="off")
 
 
-class ConnectCommand(click.Command):
-    """A command that says whose options are wrong."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # the parser does not know whose words it reads
-            raise
-
-
-def _read(option: str, kind: Kind, raw: str) -> Any:
-    """The value of an option.  Raises SettingError."""
-    try:
-        return kind.read(raw)
-    except WrongValueError as wrong:
-        nearest = f"; the nearest right value is {wrong.nearest}" if wrong.nearest else ""
-        raise SettingError(f"{option} {raw or repr(raw)}: must be {wrong.rule}{nearest}") from None
-
-
 def _run(words: tuple[str, ...], framing: str, max_message: str, timeout: str, **given: bool) -> int:
     has_output = _is_open(1)
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     if len(words) > 1:
         raise UsageError(f"connect talks to one address, and these are {len(words)}: {' '.join(words)}")
     place = parse_address(words[0] if words else f"127.0.0.1:{DEFAULT_PORT}")
-    limit: int = _read("--max-message", _LIMIT, max_message)
-    timeout_s: float | None = _read("--timeout", _TIMEOUT, timeout)
+    limit: int = value_of("--max-message", _LIMIT, max_message)
+    timeout_s: float | None = value_of("--timeout", _TIMEOUT, timeout)
     framed = _framed(framing, limit, given)
     if not has_output:
         raise HostError("standard output is closed; replies cannot be shown: open it (>/dev/null, or a file)")
@@ -199,7 +180,7 @@ def _switch(help_: str, *names: str) -> click.Option:
     return click.Option([*names], is_flag=True, help=help_)
 
 
-connect = ConnectCommand(
+connect = NamedCommand(
     "connect",
     callback=_run,
     help=_INTRODUCTION,

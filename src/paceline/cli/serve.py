@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from paceline import __version__
 from paceline.cli import config, launch
+from paceline.cli.options import NamedCommand
 from paceline.cli.streams import open_missing_standard_descriptors, show
 from paceline.settings.manual import print_config
 from paceline.settings.sources import CommandLine, Environment, File, Resolved, Source, lay
@@ -43,16 +44,12 @@ a file as --config does.
 """
 
 
-class ServeCommand(click.Command):
+class ServeCommand(NamedCommand):
     """A command whose help is grouped as the table is, and which knows how an option was spelled."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_SPELLED] = short_spellings(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # the parser does not know whose words it reads
-            raise
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         by_name = {parameter.name: parameter for parameter in self.get_params(ctx)}
