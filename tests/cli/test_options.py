@@ -1,4 +1,4 @@
-"""What the options of all commands have in common; through the commands it is tested in test_bench.py and the others."""
+"""What the options of all commands have in common; test_bench.py and the others test it through the commands."""
 
 import click
 import pytest
