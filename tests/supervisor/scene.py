@@ -7,6 +7,7 @@ from paceline.supervisor.lifecycle import State
 from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.roster import Roster
 from paceline.supervisor.vocabulary import (
+    Answer,
     Command,
     Event,
     Exited,
@@ -139,6 +140,12 @@ def said(commands: Iterable[Command], event: str) -> list[dict[str, object]]:
 
 def of(kind: type, commands: Iterable[Command]) -> list[Command]:
     return [command for command in commands if isinstance(command, kind)]
+
+
+def answer_of(commands: list[Command]) -> Answer:
+    """The one answer among them."""
+    (answer,) = [command for command in commands if isinstance(command, Answer)]
+    return answer
 
 
 class Log:

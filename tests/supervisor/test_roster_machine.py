@@ -326,7 +326,7 @@ class World(RuleBasedStateMachine):
         elif roster.posts.is_serving and self.asking:
             asked = {wanted.asker for wanted in roster.replacing.wanted.values()}
             asked |= {*roster.reloading.askers, *roster.reloading.waiting_askers}
-            asked |= {event.asker for event in roster.later}
+            asked |= {event.asker for event in roster.scaling.waiting}
             assert self.asking <= asked
 
     @invariant()

@@ -2,8 +2,8 @@
 
 It is told what happened (vocabulary.py) together with the time, and answers with commands; `next_at` is when it wants
 to hear `TimePassed` if nothing else happens.  Times are seconds of one clock that never runs backwards.  Here stand the
-boots, the deaths and the number of workers; the books are in posts.py, and three affairs have files of their own:
-replacing.py, reloading.py, stopping.py.
+boots and the deaths; the books are in posts.py, and four affairs have files of their own: replacing.py, reloading.py,
+scaling.py, stopping.py.
 
 What it promises:
 
@@ -18,7 +18,6 @@ One Spawn at most is given per event, so that a hundred dead workers do not keep
 next follows at once, with `TimePassed`.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,11 +26,11 @@ from paceline.supervisor.lifecycle import RESPAWN_S, Slot, State, Worker
 from paceline.supervisor.posts import GRACE_S, UP, Posts, SeatState, next_text
 from paceline.supervisor.reloading import Reloading
 from paceline.supervisor.replacing import Replacing
+from paceline.supervisor.scaling import Scaling, answer
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.stopping import Stop, Stopping
 from paceline.supervisor.vocabulary import (
     Announce,
-    Answer,
     Command,
     DrainAsked,
     Event,
@@ -70,8 +69,7 @@ class Roster:
     stopping: Stopping = field(init=False)
     reloading: Reloading = field(init=False)
     replacing: Replacing = field(init=False)
-    later: deque[ScaleAsked] = field(default_factory=deque)
-    """What must wait until a reload is over."""
+    scaling: Scaling = field(init=False)
     announce_by: float | None = None
     """It serves and has not said so yet, because other workers are still starting; then it will."""
     deaths: Deaths = field(default_factory=Deaths)
@@ -82,6 +80,7 @@ class Roster:
         self.stopping = Stopping(self.posts)
         self.reloading = Reloading(self.posts)
         self.replacing = Replacing(self.posts, self.random)
+        self.scaling = Scaling(self.posts, self.replacing, self.most_workers)
 
     def on(self, event: Event, now: float) -> list[Command]:
         """What is to be done about the event; to be carried out in this order."""
@@ -136,11 +135,11 @@ class Roster:
             case Ticked():
                 yield from self._on_ticked(event, now)
             case ReloadAsked() | ScaleAsked() | DrainAsked() if self.stopping.urgency is not None:
-                yield from _answer(event.asker, "the server stops", ok=False)
+                yield from answer(event.asker, "the server stops", ok=False)
             case ReloadAsked():
                 yield from self.reloading.on_asked(event)
             case ScaleAsked():
-                self.later.append(event)
+                self.scaling.waiting.append(event)
             case DrainAsked():
                 yield from self.replacing.on_asked(event)
             case TimePassed():
@@ -149,8 +148,7 @@ class Roster:
     def _forget_plans(self, why: str) -> Iterator[Command]:
         yield from self.reloading.cancel(why)
         yield from self.replacing.forget_all(why)
-        while self.later:
-            yield from _answer(self.later.popleft().asker, why, ok=False)
+        yield from self.scaling.forget_all(why)
 
     def _on_forked(self, event: Forked, now: float) -> Iterator[Command]:
         worker = self.posts.workers[event.seat]
@@ -341,10 +339,10 @@ class Roster:
         if self.stopping.urgency is not None:
             return
         if self.reloading.scale_to:
-            self.later.append(ScaleAsked(0, self.reloading.scale_to))
+            self.scaling.waiting.append(ScaleAsked(0, self.reloading.scale_to))
             self.reloading.scale_to = 0
-        while self.later and self.reloading.running is None and self.posts.is_serving:
-            yield from self._scale(self.later.popleft(), now)
+        if self.reloading.running is None and self.posts.is_serving:
+            yield from self.scaling.go(now)
         yield from self.reloading.try_begin(now)
         vacant = next((slot for slot in self._vacant() if slot.fork_at <= now), None)
         if vacant is not None and self.posts.has_free_seat:
@@ -371,30 +369,3 @@ class Roster:
         if not starting or now >= self.announce_by:
             self.announce_by = None
             yield Announce()
-
-    def _scale(self, event: ScaleAsked, now: float) -> Iterator[Command]:
-        slots = self.posts.slots
-        before, after = len(slots), len(slots) + event.by if event.by else event.workers
-        if not 1 <= after <= self.most_workers:
-            most = f"at most {self.most_workers} (--max-workers, which only a restart can raise)"
-            why = f"{after} workers cannot be: at least 1, {most}"
-            yield Say("scale-refused", {"why": why, "workers": before})
-            yield from _answer(event.asker, why, ok=False)
-            return
-        while len(slots) < after:
-            self.posts.add_slot()
-        for slot in slots[after:]:
-            yield from self.replacing.forget(slot, "there are fewer workers now")
-        leaving = [worker for worker in self.posts.workers.values() if worker.slot >= after]
-        leaving = [worker for worker in leaving if self.posts.slot_of(worker) is not None]
-        del slots[after:]
-        for worker in leaving:
-            yield from self.posts.retire(worker, now)
-        if before != after:
-            yield Say("scaled", {"before": before, "after": after})
-        yield from _answer(event.asker, f"{after} workers, before {before}")
-
-
-def _answer(asker: int, text: str, *, ok: bool = True) -> Iterator[Command]:
-    if asker:
-        yield Answer(asker, text, ok=ok)

@@ -1,0 +1,61 @@
+"""More workers, and fewer.  Pure: a part of the roster.
+
+More of them start at once; fewer means that the last ones hand their connections over and leave.  During a reload, and
+before the first worker is ready, what is asked for waits.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from paceline.events import counted
+from paceline.supervisor.posts import Posts
+from paceline.supervisor.replacing import Replacing
+from paceline.supervisor.vocabulary import Answer, Command, Say, ScaleAsked
+
+
+@dataclass(slots=True)
+class Scaling:
+    """How many workers there are to be."""
+
+    posts: Posts
+    replacing: Replacing
+    most_workers: int
+    waiting: deque[ScaleAsked] = field(default_factory=deque)
+
+    def go(self, now: float) -> Iterator[Command]:
+        """Have as many as was asked for: only where it ends counts, so that nobody is sent away who is wanted again."""
+        slots, before = self.posts.slots, len(self.posts.slots)
+        after = before
+        while self.waiting:
+            event = self.waiting.popleft()
+            wanted = after + event.by if event.by else event.workers
+            if 1 <= wanted <= self.most_workers:
+                yield from answer(event.asker, f"{counted(wanted, 'worker')}, before {after}")
+                after = wanted
+                continue
+            most = f"at most {self.most_workers} (--max-workers, which only a restart can raise)"
+            why = f"{counted(wanted, 'worker')} cannot be: at least 1, {most}"
+            yield Say("scale-refused", {"why": why, "workers": after})
+            yield from answer(event.asker, why, ok=False)
+        if after != before:
+            yield Say("scaled", {"before": before, "after": after})
+        while len(slots) < after:
+            self.posts.add_slot()
+        for slot in slots[after:]:
+            yield from self.replacing.forget(slot, "there are fewer workers now")
+        leaving = [worker for worker in self.posts.workers.values() if worker.slot >= after]
+        leaving = [worker for worker in leaving if self.posts.slot_of(worker) is not None]
+        del slots[after:]
+        for worker in leaving:
+            yield from self.posts.retire(worker, now)
+
+    def forget_all(self, why: str) -> Iterator[Command]:
+        while self.waiting:
+            yield from answer(self.waiting.popleft().asker, why, ok=False)
+
+
+def answer(asker: int, text: str, *, ok: bool = True) -> Iterator[Command]:
+    """Tell whoever asked, if it was anybody."""
+    if asker:
+        yield Answer(asker, text, ok=ok)
