@@ -1,6 +1,9 @@
 """Fixtures for all tests."""
 
 import gc
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "numprocesses", None):
         config.option.dist = "loadfile"
         config.option.maxworkerrestart = config.option.maxworkerrestart or "0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_runtime_folder_of_our_own() -> Iterator[None]:
+    """Servers of the tests are found by nobody else, and leave nothing where real ones are."""
+    folder = tempfile.mkdtemp(prefix="paceline-run-")
+    before = os.environ.get("PACELINE_RUNTIME_DIR")
+    os.environ["PACELINE_RUNTIME_DIR"] = folder
+    yield
+    del os.environ["PACELINE_RUNTIME_DIR"]
+    if before is not None:
+        os.environ["PACELINE_RUNTIME_DIR"] = before
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

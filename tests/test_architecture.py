@@ -63,10 +63,10 @@ ROOMS: Mapping[str, Room] = {
     ),
     "supervisor": Room(
         4,
-        pure="backoff backtraces lifecycle posts reloading replacing roster sentences size steady stopping systemd "
-        "testament vocabulary",
-        acts="bulletin check child control dumping hands inquest loop opening rehearsal seats start system upgrade "
-        "upgrading",
+        pure="backoff backtraces lifecycle posts reloading replacing requests roster scaling sentences size steady "
+        "stopping systemd testament vocabulary",
+        acts="bulletin check child clients control dumping hands inquest loop opening presence rehearsal seats "
+        "stacktaking start system upgrade upgrading watching",
     ),
     "wsgi": Room(4, acts=ACTS),
     "client": Room(4, acts=ACTS),
@@ -81,6 +81,7 @@ ROOMS: Mapping[str, Room] = {
         pure="commands endings escapes framed rendering session translation",
         acts="conversation dialogue history pipe plain prompting",
     ),
+    "ctl": Room(5, pure="picture rendering", acts="asking finding looking"),
     "top": Room(5, acts=ACTS),
     "metrics": Room(5, acts=ACTS),
     "console": Room(5, acts=ACTS),

@@ -271,7 +271,8 @@ def _start(
     env: Mapping[str, str] | None,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
+    settings = {name for name in os.environ if name.startswith("PACELINE_")} - {"PACELINE_RUNTIME_DIR"}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
     environment |= {"PWD": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
     return subprocess.Popen(
         words,

@@ -153,7 +153,8 @@ class Walk:
         self.server: Server | None = None
         self._shown = 0  # how many lines of its log come before what a later block shows
         self._of_server = stack.enter_context(ExitStack())
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
+        settings = {name for name in os.environ if name.startswith("PACELINE_")} - {"PACELINE_RUNTIME_DIR"}
+        self._environment = {name: value for name, value in os.environ.items() if name not in settings}
         self._environment |= {
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",

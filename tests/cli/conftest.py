@@ -25,6 +25,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime folder with nothing in it."""
+    (folder / "run").mkdir(0o700)
+    monkeypatch.setenv("PACELINE_RUNTIME_DIR", str(folder / "run"))
+
+
 @dataclass
 class Ended:
     code: int
@@ -60,9 +67,7 @@ class Supervisor:
     code: int = 0
     error: BaseException | None = None
 
-    def serve(
-        self, settings: Settings, target: object = None, look_again: object = None, start: object = None
-    ) -> int:
+    def serve(self, settings: Settings, target: object = None, look_again: object = None, start: object = None) -> int:
         return self._called("serve", settings, target)
 
     def check(self, settings: Settings, target: object = None) -> int:

@@ -165,6 +165,22 @@ def test_more_and_fewer_workers_by_signals() -> None:
         assert "0 workers cannot be" in server.wait_for_log("it stays at 1 worker", since=since)
 
 
+def test_an_edit_is_seen_with_dev() -> None:
+    pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
+    with running("app.py:answer", *LINES, "--dev", files={"app.py": app("v1")}) as server, server.connect() as peer:
+        written = iter(range(2, 1000))
+
+        def is_seen() -> bool:
+            """Written again and again: nobody says when the watching has begun."""
+            (server.folder / "app.py").write_text(app(f"v{next(written)}"))
+            return "app.py changed" in server.log
+
+        eventually(is_seen)
+        server.wait_for_log("generation 2 serves")
+        peer.send(b"x\n")
+        assert peer.line() != b"v1 x\n"
+
+
 def test_a_handler_given_as_an_object_cannot_be_reloaded() -> None:
     with running(command=(sys.executable, "-c", SCRIPT)) as server:
         assert "given as an object" in refused(server)

@@ -66,6 +66,7 @@ def test_everything_stays_but_the_program() -> None:
         assert int(who(server)) in server.pids()
         assert (server.folder / "p").read_text() == f"{server.pid}\n"
         assert os.lstat(server.folder / "s").st_ino == file.st_ino
+        eventually(lambda: server.log.count(" left after ") == 2)  # said when all that was theirs is given back
         fds = _kinds_of_fds(server.pid)
         upgraded(server, 3)
         upgraded(server, 4)

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from paceline.errors import SettingError
 from paceline.settings import DEFAULTS, TABLE, print_config, reference
+from paceline.settings.manual import print_settings
 from paceline.settings.sources import CommandLine, Environment, File, lay
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -49,6 +51,17 @@ def test_a_value_that_toml_cannot_hold_is_refused_by_name() -> None:
     resolved = lay([CommandLine({"chdir": "/srv/\udcff"})])
     with pytest.raises(SettingError, match=r"^--chdir '/srv/\\udcff': is not Unicode"):
         print_config(resolved)
+
+
+def test_settings_of_which_nobody_knows_any_more_where_they_came_from() -> None:
+    settings = lay([CommandLine({"threads": "8", "bind": ["unix:/s", ":80"], "control": "off"})]).settings
+    text = print_settings(settings)
+    assert lay([File(tomllib.loads(text), "shown.toml")]).settings == settings
+    marks = {line.split(" ")[0]: line.rpartition("# ")[2] for line in text.splitlines() if " = " in line}
+    assert {key for key, mark in marks.items() if mark == "set"} == {"threads", "bind", "control"}
+    assert set(marks.values()) == {"set", "default"}
+    with pytest.raises(SettingError, match=r"^chdir = '/srv/\\udcff': is not Unicode"):
+        print_settings(replace(settings, chdir="/srv/\udcff"))
 
 
 def test_the_page_of_the_manual_is_the_one_the_table_makes() -> None:

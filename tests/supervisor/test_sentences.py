@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.supervisor.sentences import crew_text, span_text
+from paceline.supervisor.sentences import crew_text, size_text, span_text
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,10 @@ from paceline.supervisor.sentences import crew_text, span_text
     [
         (-1, "0 s"),
         (0, "0 s"),
-        (0.04, "0 s"),
+        (0.0002, "1 ms"),
+        (0.014, "14 ms"),
+        (0.0949, "95 ms"),
+        (0.096, "0.1 s"),
         (0.25, "0.2 s"),
         (3.0, "3 s"),
         (9.94, "9.9 s"),
@@ -34,3 +37,21 @@ def test_spans(seconds: float, text: str) -> None:
 )
 def test_crews(workers: int, threads: int, text: str) -> None:
     assert crew_text(workers, threads) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (65536, "64 KiB"),
+        (1024 * 1024 - 1, "1.0 MiB"),
+        (33_030_144, "31.5 MiB"),
+        (2 << 30, "2.0 GiB"),
+        (5 << 40, "5.0 TiB"),
+        (5000 << 40, "5000.0 TiB"),
+    ],
+)
+def test_a_size_has_the_unit_that_people_use(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text

@@ -15,6 +15,7 @@ from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor.lifecycle import State, Worker
 from paceline.supervisor.posts import Limits, Posts
+from paceline.supervisor.presence import Presence
 from paceline.supervisor.seats import close_seats, open_seats
 from paceline.supervisor.start import NO_COMMAND, Origin
 from paceline.supervisor.upgrading import MOMENT_S, Upgrading
@@ -44,7 +45,10 @@ class Scene:
                 settings=Settings(),
                 signal_fds=self.signal_fds,
                 on_answer=self.answers.append,
+                presence=Presence(),
             ),
+            control=SimpleNamespace(fd_of=lambda asker: -1, is_dumping=False),
+            edits=SimpleNamespace(close=lambda: None),
             roster=SimpleNamespace(
                 posts=self.posts, stopping=SimpleNamespace(urgency=None), reloading=SimpleNamespace(running=None)
             ),

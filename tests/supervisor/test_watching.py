@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from paceline.host.processes import run_state
-from paceline.supervisor.watching import Watching
+from paceline.supervisor.watching import Edits, Watching
+from supervisor.scene import Log
 
 pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
 
@@ -60,3 +61,21 @@ def test_a_folder_that_does_not_exist_is_its_end() -> None:
         assert watching.has_ended
     finally:
         watching.close()
+
+
+def test_the_log_names_some_of_them_and_says_when_nobody_watches_any_more(watching: Watching, tmp_path: Path) -> None:
+    log = Log()
+    edits = Edits((), log)
+    assert edits.sources(iter) == {}
+    edits._watching = watching
+    (source,) = edits.sources(iter)
+    for name in "abcde":
+        (tmp_path / f"{name}.py").write_text("x")
+    assert select.select([source], [], [], 10)[0]
+    assert edits.hear()
+    assert log.said == [("changed", {"files": "a.py, b.py, c.py and 2 more"})]
+    watching._process.kill()
+    assert select.select([source], [], [], 10)[0]
+    assert not edits.hear()
+    assert log.said[1:] == [("not-watched", {})]
+    assert edits.sources(iter) == {}

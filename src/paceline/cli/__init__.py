@@ -2,6 +2,7 @@
 
     program    the commands together, and how every way to end becomes an exit code and a sentence
     serve      `paceline serve`
+    ctl        `paceline ctl`; what its commands do is in controlling
     config     what the command line reads besides itself: TOML files
     launch     from settings to a running server; `paceline.serve` takes this way too, and without click
     streams    standard output and standard error

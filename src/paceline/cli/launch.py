@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypedDict
 
 from paceline.cli import config
@@ -23,6 +24,8 @@ from paceline.settings.table import changed
 if TYPE_CHECKING:
     from paceline.supervisor.testament import Testament
 
+RUNTIME_VARIABLE = "PACELINE_RUNTIME_DIR"
+"""That of host/runtime.py, which is imported later."""
 UPGRADE_VARIABLES = ("PACELINE_UPGRADE_FD", "PACELINE_UPGRADE_TRY")
 """Those of supervisor/start.py, which is imported later."""
 
@@ -97,12 +100,15 @@ def launch(
     check: bool = False,
     look_again: Callable[[], Resolved] | None = None,
     is_command: bool = False,
+    dev: bool = False,
 ) -> int:
     """Serve until the end, or only see whether the target can be served; returns the exit code.
 
     `target` is the handler itself; None: the text in the settings.  `look_again` finds out what the settings are now,
     for a reload; without it they stay as they are.  `is_command`: the command line of this process says all of it, so
-    that an upgrade can execute it once more.  Raises SettingError, HostError, TargetError.
+    that an upgrade can execute it once more.  `dev`: a file that changes is a reload.
+
+    Raises SettingError, HostError, TargetError, and UsageError for what `dev` lacks.
     """
     if sys.platform != "linux":
         raise HostError(f"Paceline serves on Linux only, and this is {sys.platform}; use a Linux machine or container")
@@ -126,10 +132,20 @@ def launch(
         return loop.check(settings, target)
     manager = notify.take(os.environ, os.getpid())
     origin = origin_of_this_process(begun_in, manager.variables) if is_command else NO_COMMAND
-    start = Start(origin, manager, passed.names, left)
+    start = Start(origin, manager, passed.names, _watched(settings.target) if dev else (), left)
     if look_again is None:
         return loop.serve(settings, target, None, start)
     return loop.serve(settings, target, lambda before: _settings_now(look_again, before, begun_in, passed), start)
+
+
+def _watched(target: str) -> tuple[str, ...]:
+    """The folders in which the user's code is.  Raises UsageError."""
+    if find_spec("watchfiles") is None:
+        raise UsageError("--dev needs watchfiles, which tells when a file changes: pip install 'paceline[watch]'")
+    here = os.environ["PWD"]
+    place = target.rpartition(":")[0]
+    beside = os.path.dirname(os.path.join(here, place)) if place.endswith(".py") else here
+    return (here,) if os.path.commonpath((here, beside)) == here else (here, beside)
 
 
 def _left_to_us() -> "tuple[Testament | None, bool]":
@@ -206,7 +222,7 @@ def _working_folder() -> str:
 
 def warn_of_unknown(environment: Iterable[str], log_format: str) -> None:
     """Say which PACELINE_* variables have no effect; they may be somebody else's, so it is no error."""
-    texts = unknown_variables(environment, known={config.VARIABLE, *UPGRADE_VARIABLES})
+    texts = unknown_variables(environment, known={config.VARIABLE, RUNTIME_VARIABLE, *UPGRADE_VARIABLES})
     if texts:
         from paceline.host.output import Log
 

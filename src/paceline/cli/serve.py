@@ -123,7 +123,12 @@ def closing_options() -> list[click.Parameter]:
 
 
 def _run(
-    context: click.Context, config_file: str | None, check: bool, print_: bool, **values: str | tuple[str, ...] | None
+    context: click.Context,
+    config_file: str | None,
+    check: bool,
+    print_: bool,
+    dev: bool,
+    **values: str | tuple[str, ...] | None,
 ) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     written = {key: raw for key, raw in values.items() if raw not in (None, ())}
@@ -142,7 +147,7 @@ def _run(
         show(print_config(resolved))
         if not check:
             return 0
-    return launch.launch(resolved, check=check, look_again=look, is_command=True)
+    return launch.launch(resolved, check=check, look_again=look, is_command=True, dev=dev)
 
 
 def _file(named: str | None) -> File | None:
@@ -171,6 +176,7 @@ serve = ServeCommand(
             help=f"A TOML file with settings. [default ./paceline.toml, ./pyproject.toml; {config.VARIABLE}]",
             shell_complete=lambda _context, _parameter, begun: [CompletionItem(begun, type="file")],
         ),
+        click.Option(["--dev"], is_flag=True, help="Reload when a .py or .toml file changes. Needs paceline[watch]."),
         click.Option(["--check"], is_flag=True, help="Load everything, the target included, and serve nothing."),
         click.Option(
             ["--print-config", "print_"], is_flag=True, help="Show all settings as TOML, and where each comes from."

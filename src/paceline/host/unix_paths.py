@@ -105,7 +105,7 @@ def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:
         again = os.lstat(path)
         if (again.st_dev, again.st_ino) != (found.st_dev, found.st_ino):
             raise _TakenError  # another one took its place meanwhile; look again
-        if _is_held(path):
+        if is_held(path):
             holder = holder_of_path(path) or holder_of_path(path + BESIDE) or "another process"
             if holder == THIS_PROCESS:
                 raise HostError("another of the addresses to be served is the same; leave one of them out")
@@ -120,7 +120,7 @@ def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:
 def _clear(beside: str) -> bool:
     """Remove what a server left there that died as it replaced a dead file.  False: something else is there."""
     try:
-        if not stat.S_ISSOCK(os.lstat(beside).st_mode) or _is_held(beside):
+        if not stat.S_ISSOCK(os.lstat(beside).st_mode) or is_held(beside):
             return False
         os.unlink(beside)
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _sole_remover(found: os.stat_result) -> Iterator[None]:
         yield
 
 
-def _is_held(path: str) -> bool:
+def is_held(path: str) -> bool:
     """Whether a process has the socket open that is bound to this file.  The process notices nothing.
 
     Connecting with a socket of *another type* never completes: with ECONNREFUSED when nobody holds the file's socket,

@@ -1,7 +1,7 @@
 """The settings as files: TOML with the values of a run, and the page of the manual.  Pure."""
 
-from paceline.settings.sources import Resolved
-from paceline.settings.table import GROUPS, Setting
+from paceline.settings.sources import Resolved, Source
+from paceline.settings.table import GROUPS, TABLE, Setting, Settings
 from paceline.settings.values import WrongValueError
 
 _COMMENT_COLUMN = 40
@@ -43,6 +43,23 @@ def print_config(resolved: Resolved) -> str:
                 raise resolved.refused(row.key, wrong.rule) from None
             lines.append(f"{row.key} = {value}".ljust(_COMMENT_COLUMN) + f"  # {_origin(row, resolved)}")
     return "\n".join(lines) + "\n"
+
+
+class _Given(Source):
+    """Somewhere, nobody knows any more where."""
+
+    def origin(self, _row: Setting) -> str:
+        return "set"
+
+    def cite(self, row: Setting, raw: object) -> str:
+        return f"{row.key} = {raw!r}"
+
+
+def print_settings(settings: Settings) -> str:
+    """All settings as TOML that `--config` takes; behind each value, whether it was set.  Raises as `print_config`."""
+    values = {row.key: getattr(settings, row.name) for row in TABLE}
+    given = {row.key: values[row.key] for row in TABLE if values[row.key] != row.default}
+    return print_config(Resolved(settings, dict.fromkeys(given, _Given(given))))
 
 
 def _origin(row: Setting, resolved: Resolved) -> str:

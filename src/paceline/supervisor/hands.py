@@ -19,6 +19,7 @@ from paceline.host.pidfile import PidFile
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor import child
+from paceline.supervisor.presence import Presence
 from paceline.supervisor.seats import Seat
 from paceline.supervisor.sentences import crew_text
 from paceline.supervisor.size import Size
@@ -71,6 +72,10 @@ class Hands:
     """By generation, of those that still matter."""
     on_answer: Callable[[Answer], None] = lambda _answer: None
     """Who passes an answer on to whoever asked; set by the loop."""
+    client_fds: Callable[[], list[int]] = list
+    """The connections of the control socket; set by the loop."""
+    presence: Presence = field(default_factory=Presence)
+    """How others find the server."""
 
     def carry_out(self, command: Command) -> Event | None:
         """Do it; returns the answer, if it has one."""
@@ -127,6 +132,7 @@ class Hands:
         settings = self.settings_of.get(command.generation, self.settings)
         private = {fd for other in self.seats for fd in other.private_fds()} | set(self.signal_fds)
         private |= {self.pid_file.fd} if self.pid_file is not None else set()
+        private |= {*self.presence.fds(), *self.client_fds()}
         return Plan(
             settings=settings,
             target=settings.target if isinstance(self.target, str) else self.target,
@@ -183,12 +189,17 @@ class Hands:
 
     def announce(self) -> None:
         """Say where the server listens: the one line that a person waits for."""
+        self.publish()
         addresses = ", ".join(self.places)
         crew = crew_text(self.size.workers, self.settings.threads)
         self.log.say("listening", addresses=addresses, crew=crew, pid=os.getpid())
         if self.size.exceeds_cores:
             cores = {"cores": self.size.cores, "why": self.size.why_cores}
             self.log.say("more-workers-than-cores", workers=self.size.workers, **cores)
+
+    def publish(self) -> None:
+        """Leave a file by which others find the server, now that it serves."""
+        self.presence.publish(self.board.fd, self.places, self.settings.target)
 
     def stop_listening(self) -> None:
         """Close the listeners, and remove the files of Unix sockets."""

@@ -1,8 +1,8 @@
 """The supervisor: one process, one thread, one loop.  wait → event → the roster decides → commands are carried out.
 
 It waits for signals (bytes in a pipe), for the control channels and the ends of its workers (pidfds), for connections
-in the inboxes of the dead, and for time; never anywhere else.  What a channel does not take is kept and tried again.
-It never runs or imports the user's code, and never reads a client's bytes.
+in the inboxes of the dead, for those who ask on the control socket, and for time; never anywhere else.  What a channel
+does not take is kept and tried again.  It never runs or imports the user's code, and never reads a client's bytes.
 
     TERM, INT    drain for up to --drain-timeout, then end; a second one ends within a second
     QUIT         end at once, without a drain (Ctrl-\\): calls that run are cut
@@ -35,6 +35,7 @@ from paceline.settings import Settings
 from paceline.supervisor import child
 from paceline.supervisor.bulletin import Bulletin
 from paceline.supervisor.check import check
+from paceline.supervisor.control import Control
 from paceline.supervisor.hands import Hands
 from paceline.supervisor.inquest import Inquest
 from paceline.supervisor.lifecycle import State
@@ -59,8 +60,11 @@ from paceline.supervisor.vocabulary import (
     Ticked,
     TimePassed,
 )
+from paceline.supervisor.watching import Edits
+from paceline.worker.messages import Dumped
 
 if TYPE_CHECKING:
+    from paceline.supervisor.testament import Testament
     from paceline.supervisor.upgrading import Upgrading
 
 __all__ = ["check", "serve", "supervise"]
@@ -104,7 +108,11 @@ def supervise(
         raise UsageError("the server must be started from the main thread, because signals arrive only there")
     started = Start() if start is None else start
     with opened(settings, target, system, started) as hands:
-        return Supervisor(hands, look_again, started).run()
+        supervisor = Supervisor(hands, look_again, started)
+        try:
+            return supervisor.run()
+        finally:
+            supervisor.close()
 
 
 class Supervisor:
@@ -136,6 +144,9 @@ class Supervisor:
         reloads = 0 if left is None else left.reloads
         self.bulletin = Bulletin(self.start.manager, clock.now(), settings.heartbeat, reloads)
         self.upgrading: Upgrading | None = None
+        self.control = Control(hands.presence.listener, self)
+        self.edits = Edits(self.start.watched, self.log)
+        hands.on_answer, hands.client_fds = self.control.on_answer, self.control.fds
         self.is_wary = False
         """Something has just gone wrong in here."""
 
@@ -145,7 +156,7 @@ class Supervisor:
         """Until the roster says that it is over; returns the exit code."""
         child.flush_prints()
         if self.start.testament is not None:
-            self.take_over()
+            self.take_over(self.start.testament)
         while self.hands.exit_code is None:
             try:
                 self.bulletin.look(self.roster, self.board, self.hands.places, clock.now())
@@ -155,19 +166,24 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - a bug of ours
                 self.on_bug(error)
         self.bulletin.look(self.roster, self.board, (), clock.now())
-        if self.upgrading is not None:
-            self.upgrading.close()
         if self.roster.posts.is_serving:
             self.log.say("stopped", uptime=span_text(self.now() - self.started_at), calls=self.hands.count_calls())
         return self.hands.exit_code
+
+    def close(self) -> None:
+        """At the end, whichever it is."""
+        if self.upgrading is not None:
+            self.upgrading.close()
+        self.control.close()
+        self.edits.close()
 
     def wait(self) -> list[tuple[Hear, Seat | None]]:
         """Wait until something happened; returns who is to be heard, in this order."""
         if self.is_wary:
             self.pause()
         now = self.now()
-        times = (self.tick_at, self.roster.next_at, self.bulletin.next_at(self.steady.gap_s), self.upgrade_at)
-        until = min(at for at in times if at is not None)
+        others = (self.roster.next_at, self.bulletin.next_at(self.steady.gap_s), self.upgrade_at, self.control.next_at)
+        until = min((self.tick_at, *(at for at in others if at is not None)))
         sources = self.sources()
         poll = select.poll()
         for fd, (mask, _, _) in sources.items():
@@ -181,6 +197,8 @@ class Supervisor:
         sources: dict[int, tuple[int, Hear, Seat | None]] = {
             self.hands.signal_fds[0]: (select.POLLIN, self.on_signals, None),
             self.hands.signal_fds[2]: (select.POLLIN, self.on_terminal_signals, None),
+            **self.control.sources(),
+            **self.edits.sources(self.on_edits),
         }
         if self.upgrading is not None and self.upgrading.rehearsal is not None:
             sources[self.upgrading.rehearsal.pidfd] = (select.POLLIN, self.on_upgrade, None)
@@ -280,12 +298,17 @@ class Supervisor:
             workers = size_of(settings, *hands.system.usable_cores()).workers
         yield ReloadAsked(asker, settings, workers)
 
+    def on_edits(self, _seat: Seat | None) -> Iterator[Event]:
+        if self.edits.hear():
+            yield from self.on_reload_asked()
+
     # An upgrade in place
 
-    def take_over(self) -> None:
+    def take_over(self, left: "Testament") -> None:
         """The program that was in this process before has left all this to us: reload, so that the workers follow."""
         self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
-        for event in self.on_reload_asked():
+        self.hands.publish()
+        for event in self.on_reload_asked(self.control.adopt(left.asker)):
             self.react(event)
 
     def on_upgrade_asked(self, asker: int = 0) -> None:
@@ -308,6 +331,8 @@ class Supervisor:
         assert seat is not None
         seat.flush()
         for message in self.inquest.heard(seat.number, seat.hear()):
+            if isinstance(message, Dumped):
+                self.control.on_dumped(seat, message)
             yield Said(seat.number, message)
         worker = self.roster.posts.workers.get(seat.number)
         if seat.is_deaf and worker is not None and worker.state is State.DRAINING:
@@ -356,6 +381,7 @@ class Supervisor:
         if self.roster.next_at is not None and self.roster.next_at <= now:
             yield TimePassed()
         yield from self.on_upgrade()
+        yield from self.control.on_time()
 
     def on_tick(self, now: float) -> Iterator[Event]:
         self.inquest.look(now)

@@ -1,7 +1,7 @@
 """What a supervisor opens before it runs, in the order that counts, and gives back at its end.  Called by loop.py.
 
     sockets that were passed   →   the log   →   signals   →   the scoreboard   →   the seats   →   the addresses
-    →   the pid file
+    →   the pid file   →   the control socket
 
 An upgrade in place (upgrade.py) finds the most of that open already, and adopts it.
 """
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from paceline import __version__, clock
 from paceline.addresses import parse_address
@@ -21,10 +22,14 @@ from paceline.host.listeners import Listener, close_listener, open_listener
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor.hands import Hands
+from paceline.supervisor.presence import open_presence
 from paceline.supervisor.seats import Seat, close_seats, open_seats
 from paceline.supervisor.size import Size, size_of
 from paceline.supervisor.start import Start
 from paceline.supervisor.system import System
+
+if TYPE_CHECKING:
+    from paceline.supervisor.testament import Testament
 
 FAREWELL_MS = 1000
 """At an end that was not planned: how long a killed worker is waited for."""
@@ -68,6 +73,8 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
             _listen(listeners, settings, "tcp", "unix")
         listeners.sort(key=lambda listener: listener.index)
         _claim_pid_file(stack, settings, hands, start)
+        hands.presence = open_presence(settings.control, left, log.say, _started(left, system))
+        stack.callback(hands.presence.close)
         if start.manager.refused:
             log.say("manager-not-told", why=start.manager.refused)
         if left is not None:
@@ -113,6 +120,11 @@ def _claim_pid_file(stack: ExitStack, settings: Settings, hands: Hands, start: S
     made = pidfile.claim(settings.pid) if left is None else pidfile.adopt(left.path, left.fd)
     stack.callback(made.remove)
     hands.pid_file = made
+
+
+def _started(left: "Testament | None", system: System) -> float:
+    """When the server was started, in seconds since the epoch."""
+    return clock.wall_seconds() - (max(0.0, system.now() - left.gap_s - left.started_at) if left is not None else 0.0)
 
 
 def _require_pidfds() -> None:

@@ -98,6 +98,8 @@ class Reloading:
         rising = [self.posts.incoming(slot) for slot in self.posts.slots]
         if any(worker is not None and worker.state is not State.STANDBY for worker in rising):
             return None
+        if self.posts.in_state(State.FORKING):
+            return None  # that Spawn is not answered yet, and until then its slot does not know when it forked
         return next((slot for slot in self.posts.slots if slot.incoming is None), None)
 
     def hire(self, slot: Slot) -> Spawn:

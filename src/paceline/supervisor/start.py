@@ -60,5 +60,7 @@ class Start:
     """Who wants to be told how it is."""
     passed: Mapping[int, str] = field(default_factory=dict)
     """The sockets that were passed to us: name by descriptor."""
+    watched: tuple[str, ...] = ()
+    """Folders in which a change means a reload (--dev)."""
     testament: "Testament | None" = None
     """What the program left that was in this process before."""

@@ -113,7 +113,8 @@ class Upgrading:
             state_fd = write(testament)
             try:
                 self.say("upgrading", command=" ".join(origin.command))
-                self._answer(self.asker, "the new version was tried and takes over now; paceline ctl status shows it")
+                self._answer(self.asker, "the new version was tried and takes over now", is_last=False)
+                self.supervisor.edits.close()  # the next program has a process of its own for that
                 replace_image(origin, testament, state_fd, lambda: signals.take_received(wake_fd))
             finally:  # only after an error
                 memory.close(state_fd)
@@ -135,7 +136,8 @@ class Upgrading:
                 gap_s=is_.steady.gap_s,
                 reloads=is_.bulletin.reloads,
                 passed=is_.start.passed,
-                files=(file,) if file else (),
+                files=((file,) if file else ()) + is_.hands.presence.files_left(),
+                asker=is_.control.fd_of(self.asker),
             )
         )
 
@@ -145,6 +147,8 @@ class Upgrading:
             return "the server stops"
         if roster.reloading.running is not None:
             return "a reload runs"
+        if self.supervisor.control.is_dumping:
+            return "stacks are being collected"
         return why_not_now(roster.posts)
 
     def _refuse(self, why: str, detail: str = "") -> None:

@@ -4,20 +4,29 @@ The supervisor must have one thread when it forks.  So `python -m paceline.super
 writes one line for each batch of changes: the files' names, with tabs between them.  It ends when its standard input
 does, which is ours, or with us, whatever ends us.
 
-`Watching` is the supervisor's side: a descriptor to wait for, and what changed.  Called from its loop; never waits.
+`Watching` is the supervisor's side of that: a descriptor to wait for, and what changed.  `Edits` is what its loop has
+of it.  Neither waits.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from paceline.errors import HostError
 from paceline.host import processes
+from paceline.supervisor.system import Says
+
+Hear = Callable[[Any], Iterator[Any]]
+"""What the loop calls when a descriptor is ready."""
 
 SETTLE_MS = 200
 """Changes so close together are one: an editor writes a file in several steps, a checkout writes many files."""
+SHOWN = 3
+"""So many changed files are named in the log."""
 SUFFIXES = (".py", ".toml")
 _LINE_BYTES = 64 * 1024
 
@@ -63,6 +72,35 @@ class Watching:
                     pipe.close()
         self._process.kill()
         self._process.wait()
+
+
+class Edits:
+    """What the loop has of `Watching`: nothing where no folders are watched."""
+
+    def __init__(self, folders: Sequence[str], log: Says) -> None:
+        self._log = log
+        self._watching = Watching(folders) if folders else None
+
+    def sources(self, hear: Hear) -> dict[int, tuple[int, Hear, None]]:
+        """What is to be waited for, and who is to be called then."""
+        return {self._watching.fd: (select.POLLIN, hear, None)} if self._watching is not None else {}
+
+    def hear(self) -> bool:
+        """Files have changed: the log says which."""
+        assert self._watching is not None
+        changed = self._watching.take()
+        if changed:
+            more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+            self._log.say("changed", files=f"{', '.join(changed[:SHOWN])}{more}")
+        if self._watching.has_ended:
+            self.close()
+            self._log.say("not-watched")
+        return bool(changed)
+
+    def close(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.close()
 
 
 def watch(folders: Sequence[str]) -> Iterator[list[str]]:

@@ -32,6 +32,7 @@ from paceline.addresses import parse_address
 from paceline.errors import HostError, PacelineError, SettingError, TargetError, UsageError
 from paceline.handlers import MARK, Marks
 from paceline.host import processes
+from paceline.host.runtime import VARIABLE
 from paceline.settings.table import TABLE
 from paceline.testing.aim import Aim
 from paceline.testing.server import LOOK_S, Server, reachable
@@ -338,7 +339,8 @@ class ProcessServer(Server):
 
 def _without_settings(environment: "os._Environ[str]") -> dict[str, str]:
     ours = {"PACELINE_CONFIG", *(row.variable for row in TABLE)}
-    return {name: value for name, value in environment.items() if name not in ours}
+    # Else `paceline ctl`, which is there for the real server, would find that of a test as well (host/runtime.py).
+    return {VARIABLE: "off", **{name: value for name, value in environment.items() if name not in ours}}
 
 
 def _record_in(line: str) -> dict[str, Any]:
