@@ -219,13 +219,13 @@ def handlers_shown() -> Sequence[str]:
     return snippets_of((ROOT / "docs" / "handlers.md").read_text())
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_a_handler_of_the_manual_can_be_served(number: int) -> None:
     shown = handlers_shown()
-    assert len(shown) == 4, "and each is tried"
+    assert len(shown) == 5, "and each is tried"
     target = "app.py:" + ("Store" if "class Store" in shown[number] else "handler")
     with served(f"paceline serve {target}", {"app.py": shown[number]}) as server:
         peer = server.connect()
         peer.send(b"hello")
-        expected = (b"HELLO", b"5 bytes so far", b"hello", b"hello\n")[number]
+        expected = (b"HELLO", b"5 bytes so far", b"hello", b"hello\n", b"HELLO")[number]
         assert peer.receive(len(expected)) == expected
