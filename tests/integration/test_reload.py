@@ -126,6 +126,8 @@ def test_settings_of_the_file_change_and_those_that_cannot_are_refused_by_name()
         file.write_text("workers = 2\nbacklog = 7\n")
         why = "backlog = 7 in paceline.toml: a reload cannot change it, only a restart can; it stays 2048"
         assert why in refused(server)
+        file.write_text("workers = 2\nthreads = 65\n")
+        assert "threads = 65: there is room for 64 in each worker" in refused(server)
         file.write_text("workers = zwei\n")
         assert "paceline.toml, line 1" in refused(server)
         file.write_text("workers = 1\n")

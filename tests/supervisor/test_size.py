@@ -3,7 +3,7 @@
 import pytest
 
 from paceline.settings import Settings
-from paceline.supervisor.size import size_of
+from paceline.supervisor.size import size_of, why_no_room
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,18 @@ def test_numbers(workers: int | None, most: int | None, cores: int, expected: tu
 def test_beyond_the_cores() -> None:
     assert size_of(Settings(workers=3), 2, "").exceeds_cores
     assert not size_of(Settings(workers=2), 2, "").exceeds_cores
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (Settings(threads=8), ""),
+        (Settings(threads=4, workers=8), ""),
+        (Settings(threads=9), "threads = 9: there is room for 8 in each worker"),
+        (Settings(threads=8, workers=9), "workers = 9: there is room for 8 (--max-workers)"),
+    ],
+)
+def test_what_a_reload_has_no_room_for_is_said(settings: Settings, why: str) -> None:
+    said = why_no_room(settings, size_of(Settings(), 2, ""), 8)
+    assert said.startswith(why)
+    assert bool(said) is bool(why)

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from paceline import clock
-from paceline.errors import PacelineError, UsageError
+from paceline.errors import PacelineError, SettingError, UsageError
 from paceline.host import processes, signals
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
@@ -44,7 +44,7 @@ from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.roster import Roster
 from paceline.supervisor.seats import Seat
 from paceline.supervisor.sentences import span_text
-from paceline.supervisor.size import size_of
+from paceline.supervisor.size import size_of, why_no_room
 from paceline.supervisor.start import Start
 from paceline.supervisor.steady import Steady
 from paceline.supervisor.system import System
@@ -287,6 +287,8 @@ class Supervisor:
                     "'module:attribute'"
                 )
             settings = before if self.look_again is None else self.look_again(before)
+            if why := why_no_room(settings, hands.size, self.board.layout.threads):
+                raise SettingError(why)
         except PacelineError as error:
             self.log.say("reload-refused", why=str(error))
             self.bulletin.on_said("reload-refused", {"why": str(error)})

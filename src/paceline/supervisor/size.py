@@ -37,3 +37,19 @@ def size_of(settings: Settings, cores: int, why_cores: str) -> Size:
     workers = settings.workers or min(cores, settings.max_workers or MOST_WORKERS)
     most = settings.max_workers or min(MOST_WORKERS, max(8, 4 * workers))
     return Size(workers, 2 * most + 2, cores, why_cores)
+
+
+def why_no_room(settings: Settings, size: Size, threads: int) -> str:
+    """Why a server of this size, with room for so many threads in each worker, cannot go over to these settings by a
+    reload; nothing if it can."""
+    if settings.threads > threads:
+        return (
+            f"threads = {settings.threads}: there is room for {threads} in each worker, as many as the server was "
+            f"started with; a reload can have that many or fewer, a restart more"
+        )
+    if settings.workers is not None and settings.workers > size.most_workers:
+        return (
+            f"workers = {settings.workers}: there is room for {size.most_workers} (--max-workers); a reload can have "
+            f"that many or fewer, a restart more"
+        )
+    return ""
