@@ -15,10 +15,12 @@ _INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With `-n`: the tests of a file stay together, as their servers do, and a test that hangs is not tried again."""
-    if getattr(config.option, "numprocesses", None):
-        config.option.dist = "loadfile"
-        config.option.maxworkerrestart = config.option.maxworkerrestart or "0"
+    """With `-n`: half of the tests for each process, in their order; who is done takes from what the others have left.
+
+    So neighbours stay together, and with them what a file keeps for all of its tests.
+    """
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "load":  # what -n alone means
+        config.option.dist = "worksteal"
 
 
 @pytest.fixture(scope="session", autouse=True)
