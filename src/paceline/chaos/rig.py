@@ -31,6 +31,8 @@ START_S = 40.0
 _BOARD = "/memfd:paceline-scoreboard"
 _SERVING = ("ready", "saturated")
 LATE_S = 15.0
+_ALONE = {"PACELINE_RUNTIME_DIR": "off"}
+"""`paceline ctl` shall not find what is broken here on purpose."""
 """After a time limit of the server itself has passed: how much later it may act on a busy machine."""
 
 
@@ -113,7 +115,7 @@ class Rig:
             stdout=self._log_file,
             stderr=self._log_file,
             cwd=folder,
-            env={**{name: text for name, text in os.environ.items() if name not in ours}, "PWD": folder},
+            env={**{name: text for name, text in os.environ.items() if name not in ours}, **_ALONE, "PWD": folder},
             process_group=0,
         )
 
