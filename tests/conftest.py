@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from leftovers import belongings
 
 _INTEGRATION = Path(__file__).parent / "integration"
+
+# How fast a machine makes examples says nothing about what is tested; in a fresh clone the first texts take a second.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:

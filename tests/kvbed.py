@@ -40,9 +40,9 @@ def store(workers: int = 2, text: str = EXAMPLE, **env: str) -> Iterator[Server]
 
 
 @contextmanager
-def two_workers() -> Iterator[Server]:
-    """Both are ready, and there is the command PID."""
-    with store(2, EXAMPLE + PID) as server, ExitStack() as probes:
+def two_workers(more: str = "") -> Iterator[Server]:
+    """Both are ready, and there is the command PID; `more` is code at the end of the example."""
+    with store(2, EXAMPLE + PID + more) as server, ExitStack() as probes:
 
         def both_serve() -> bool:
             probe = server.connect()
