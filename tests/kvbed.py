@@ -42,18 +42,26 @@ def store(workers: int = 2, text: str = EXAMPLE, **env: str) -> Iterator[Server]
 @contextmanager
 def two_workers(more: str = "") -> Iterator[Server]:
     """Both are ready, and there is the command PID; `more` is code at the end of the example."""
-    with store(2, EXAMPLE + PID + more) as server, ExitStack() as probes:
+    with store(2, EXAMPLE + PID + more) as server:
+        with one_of_each(server):
+            pass
+        yield server
+
+
+@contextmanager
+def one_of_each(server: Server) -> Iterator[list[Peer]]:
+    """A connection to each of two workers, once both have taken one."""
+    with ExitStack() as probes:
 
         def both_serve() -> bool:
             probe = server.connect()
             probes.callback(probe.close)
-            seen.add(pid_of(probe))
+            seen[pid_of(probe)] = probe
             return len(seen) == 2
 
-        seen: set[int] = set()
+        seen: dict[int, Peer] = {}
         eventually(both_serve)
-        probes.close()
-        yield server
+        yield list(seen.values())
 
 
 def encoded(*words: bytes) -> bytes:

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from kvbed import CLIENT_S, EXAMPLE, ask, encoded, needs_redis, pid_of, redis_benchmark, reply_of, store, two_workers
+from kvbed import (
+    CLIENT_S,
+    EXAMPLE,
+    ask,
+    encoded,
+    needs_redis,
+    one_of_each,
+    pid_of,
+    redis_benchmark,
+    reply_of,
+    store,
+    two_workers,
+)
 from leftovers import wait_gone
 from peer import Peer
 from testbed import run_to_end
@@ -135,11 +147,10 @@ def test_a_crowd_that_writes_does_not_keep_the_log_from_being_emptied() -> None:
         log = server.folder / "kv.sqlite-wal"
         before = times_emptied(log)
         redis_benchmark(server, "set", "-c", "100", "-P", "16", "-r", "10000", "-d", "4000", "-n", "8000")
-        peers = {pid_of(peer): peer for peer in [server.connect() for _ in range(16)]}
-        assert peers.keys() == set(server.pids())
-        for peer in peers.values():
-            assert int((ask(peer, b"ASKING") or b"")[1:]) >= 4, "there was a crowd"
-            assert ask(peer, b"WRITING") == b":1", "and of each worker one at a time was at the file"
+        with one_of_each(server) as peers:
+            for peer in peers:
+                assert int((ask(peer, b"ASKING") or b"")[1:]) >= 4, "there was a crowd"
+                assert ask(peer, b"WRITING") == b":1", "and of each worker one at a time was at the file"
         assert (times_emptied(log) - before) % 2**32 >= 1, "so it was emptied; how often is the machine's affair"
 
 
