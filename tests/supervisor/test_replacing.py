@@ -1,10 +1,12 @@
 """Replacing one worker by example: asked for, recycled, quarantined."""
 
+from paceline.settings import Settings
 from paceline.supervisor.lifecycle import State
 from paceline.supervisor.vocabulary import (
     Command,
     DrainAsked,
     Exited,
+    ReloadAsked,
     Said,
     Spawn,
     Tell,
@@ -174,3 +176,21 @@ def test_a_worker_that_was_sent_term_goes_when_another_one_has_its_place() -> No
     scene.ready(3)
     assert [scene.state(slot) for slot in range(2)] == [State.READY, State.READY]
     assert {scene.seat(slot) for slot in range(2)} == {2, 3}
+
+
+def test_a_reload_replaces_all_so_what_was_wanted_before_it_is_done() -> None:
+    scene = Scene.serving(2, messages=10)
+    tick(scene, s0=Usage(10, 0), s1=Usage(10, 0))
+    scene.ready(2)  # worker 0 is recycled; worker 1 is next, when it has left
+    scene.tell(DrainAsked(7, 0))
+    scene.tell(ReloadAsked(0, Settings()))
+    scene.run(0.1)
+    commands: list[Command] = []
+    for slot in (0, 1):
+        commands += scene.ready(scene.incoming(slot))
+        commands += scene.run(0.1)
+    assert answer_of(commands).text == "all workers are new, since a reload"
+    scene.turn()
+    for worker in scene.roster.posts.retired():
+        scene.leave(worker.seat)
+    assert of(Spawn, scene.run(5)) == []

@@ -151,8 +151,8 @@ class Replacing:
         if wanted is not None and wanted.asker:
             yield Answer(wanted.asker, why, ok=False)
 
-    def forget_all(self, why: str) -> Iterator[Command]:
+    def forget_all(self, why: str, *, ok: bool = False) -> Iterator[Command]:
         for number in list(self.wanted):
             wanted = self.wanted.pop(number)
             if wanted.asker:
-                yield Answer(wanted.asker, why, ok=False)
+                yield Answer(wanted.asker, why, ok=ok)

@@ -203,7 +203,10 @@ class Roster:
         if slot is None:
             yield from self.posts.retire(worker, now)  # it was given up in the moment in which it became ready
         elif worker.standby:
+            before = self.posts.generation
             yield from self.reloading.on_ready(worker, now)
+            if self.posts.generation != before:
+                yield from self.replacing.forget_all("all workers are new, since a reload", ok=True)
         elif slot.incoming == worker.seat:
             yield from self.replacing.on_ready(slot, now)
         else:
