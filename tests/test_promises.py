@@ -37,7 +37,7 @@ from gates import (
     threads_that_serve,
     wait_reset,
 )
-from leftovers import wait_gone
+from leftovers import eventually, wait_gone
 from testbed import run_to_end, running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -108,9 +108,10 @@ def test_2_ten_thousand_quiet_connections_need_one_thread() -> None:
             quiet.append(peer)
             if n % 500 == 0:  # the queue of those that wait to be accepted is bounded
                 assert say(peer) == pid
-        assert threads_that_serve(first) == 1
+        # On a busy machine one may be made for a call that only seemed to block; as nobody needs it, it ends.
+        eventually(lambda: threads_that_serve(first) == 1, 30)
         assert {say(peer) for peer in quiet[::50]} == {pid}
-        assert threads_that_serve(first) == 1
+        eventually(lambda: threads_that_serve(first) == 1, 30)
 
 
 def say(peer: socket.socket) -> int:
