@@ -6,12 +6,14 @@ from paceline.supervisor.vocabulary import (
     Abort,
     Announce,
     End,
+    Exited,
     Kill,
+    Said,
     StopAsked,
     StopListening,
     Tell,
 )
-from paceline.worker.messages import Drain, Leaving
+from paceline.worker.messages import Drain, Leaving, Stuck
 from supervisor.scene import READY, Scene, of, said
 
 
@@ -40,6 +42,18 @@ def test_calls_that_were_cut_are_counted_and_are_the_exit_code() -> None:
     commands = scene.exit(1, "was killed by SIGABRT", None, calls=3)
     assert said(commands, "cut") == [{"cut": 5, "why": "the end of the drain time, 5 s (--drain-timeout)"}]
     assert of(End, commands) == [End(4)]
+
+
+def test_stuck_calls_of_a_worker_that_was_replaced_before_are_not_cut_by_the_stop() -> None:
+    scene = Scene.serving(1)
+    scene.say(0, Stuck(0, 31.0, 30.0))
+    scene.run(0)
+    scene.ready(1)
+    scene.tell(StopAsked("SIGTERM"))
+    scene.tell(Said(0, Leaving(cut=1)))
+    scene.tell(Exited(0, "exited with code 4", 4))
+    scene.say(0, Leaving())
+    assert of(End, scene.exit(0, "exited with code 0", 0)) == [End(0)]
 
 
 def test_a_worker_that_ignores_the_drain_is_ended_within_a_second_after_it() -> None:

@@ -240,15 +240,18 @@ class Roster:
             yield Say("worker-left", posts.named(worker, now))
         else:
             yield from self._died(worker, slot, event, now)
-        yield from self._count_cut(worker, event)
+        yield from self._count_cut(worker, event, is_early=slot is None and now < self.stopping.cuts_at)
 
-    def _count_cut(self, worker: Worker, event: Exited) -> Iterator[Command]:
-        """In a stop: what its end has cut, and whether it was the last."""
+    def _count_cut(self, worker: Worker, event: Exited, *, is_early: bool) -> Iterator[Command]:
+        """In a stop: what its end has cut, and whether it was the last.
+
+        A retired one that left before its time was up has left its stuck calls behind: that was not the stop's doing.
+        """
         stopping = self.stopping
         if stopping.urgency is None or stopping.ended:
             return
         if worker.left is not None:
-            stopping.cut += worker.left.cut
+            stopping.cut += 0 if is_early else worker.left.cut
         elif worker.state in ENDED_BY_US:
             stopping.cut += event.calls
         if not self.posts.workers:

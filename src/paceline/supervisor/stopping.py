@@ -41,6 +41,8 @@ class Stopping:
     urgency: Stop | None = None
     asked: tuple[str, float] = ("", -ECHO_S)
     """The signal that was last obeyed, and when."""
+    cuts_at: float = 0.0
+    """When calls that still run are cut; what ends before has not been cut by the stop."""
     abandon_at: float | None = None
     cut: int = 0
     """Calls that the stop has cut."""
@@ -67,6 +69,7 @@ class Stopping:
             yield Say("stopping", {"signal": event.signal, "within": span_text(within)})
             yield StopListening()
             yield from self._drain_all(within, now)
+        self.cuts_at = now + within
         patience = ABANDON_S if self.urgency is Stop.SOFT else ABANDON_HARD_S
         self.abandon_at = now + patience + (0.0 if self.urgency is Stop.KILL else within + GRACE_S)
         if not self.posts.workers:
