@@ -59,6 +59,7 @@ class Client:
         self.due = bytearray()
         """The replies to what was sent, or is about to be, and has not been answered yet."""
         self.has_sent = False
+        self.has_ended = False
         self.is_over = False
         self.socket = socket.create_connection(address, 5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +71,8 @@ class Client:
     def on_writable(self) -> None:
         """Send one more piece, or end."""
         if not self.unsent and not self._make_more():
-            self._end()
+            if not self.has_ended:
+                self._end()
             return
         sent = self.socket.send(self.unsent[: next(self.pieces)])
         self.unsent = self.unsent[sent:]
@@ -99,6 +101,7 @@ class Client:
         return bool(block)
 
     def _end(self) -> None:
+        self.has_ended = True
         if self.plan.end is End.RESET:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.is_over = True

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from paceline.worker.connection import Connection
+from paceline.worker.tables import Tables
 from workerbed import Bed, ByteByByte, Gate, bed, receive_all, receive_exactly, reset, unread_bytes
 
 PIECE = 64 * 1024
@@ -95,6 +96,33 @@ def test_the_peer_may_be_lost_with_bytes_unsent() -> None:
         worker.wait_closed(1)
         assert worker.log.find("peer-reset")
         say_dot(other)
+
+
+def test_a_peer_that_is_lost_at_the_end_of_a_turn_is_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its descriptor may be another connection's by then, which nobody would look at any more."""
+    put_back: list[Connection] = []
+
+    def requeue(tables: Tables, connection: Connection) -> None:
+        put_back.append(connection)
+        assert not connection.is_closed
+        requeue_as_ever(tables, connection)
+
+    requeue_as_ever = Tables.requeue
+    monkeypatch.setattr(Tables, "requeue", requeue)
+
+    def handler(message: bytes) -> bytes:
+        if message == b"!":
+            reset(client)
+        return message
+
+    with bed(handler, framing=ByteByByte()) as worker:
+        client = worker.connect_tcp()
+        # Turn by turn, each but the first begins with what is left of `ready`: read on until there is nothing more.
+        client.sendall(b"." * 1_000 + b"!" + b"." * 1_000)
+        worker.wait_closed(1)
+        assert put_back
+        assert not worker.worker.tables.open
+        assert not worker.log.find("bug")
 
 
 @pytest.mark.parametrize("max_buffer", [4096, 100_000])

@@ -158,7 +158,7 @@ class Serving:
         is_draining = worker.draining  # who finds it so only later, in the middle of this, is looked at again soon
         if is_draining:
             reading = self.further(c)
-        while True:
+        while not c.is_closed:  # its descriptor may be another connection's by now: nothing of it is put back
             if c.out is not None:
                 if not self.flush(c, me):
                     if is_due and (watch := self.ending.timing.expired(c)):
@@ -200,6 +200,7 @@ class Serving:
                 self.put(c, calls.greet(c, me), me)
             elif not self.ending.go_on(c, me, is_due) and not self.park(c):
                 return None
+        return None
 
     def further(self, c: Connection) -> Reading:
         """How far to read when something may have come that makes no event of its own."""
