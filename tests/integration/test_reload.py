@@ -3,6 +3,9 @@
 import os
 import signal
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -151,6 +154,69 @@ def test_a_storm_of_reloads_converges() -> None:
 
         eventually(is_new)
         wait_for_workers(server, 2)
+
+
+SLOW = """
+    with open("gate") as gate:  # until somebody opens it for writing
+        gate.read()
+
+    def answer(message):
+        return b"slow " + message
+"""
+
+
+@contextmanager
+def slowly_reloading(*options: str) -> Iterator[Server]:
+    """A server in a reload whose workers are not ready until `let_one_in` says so."""
+    with running("app.py:answer", *LINES, *options, files={"app.py": app("v1")}) as server:
+        os.mkfifo(server.folder / "gate")
+        (server.folder / "app.py").write_text(textwrap.dedent(SLOW))
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloading")
+        yield server
+
+
+def let_one_in(server: Server) -> None:
+    """Waits for one that waits there; those before it must be through."""
+    (server.folder / "gate").write_bytes(b"")
+
+
+def test_workers_that_are_told_to_leave_in_a_reload_serve_until_others_do() -> None:
+    with slowly_reloading() as server, server.connect() as one, server.connect() as other:
+        old = server.pids()[:2]
+        for pid in old:
+            os.kill(pid, signal.SIGTERM)
+        for pid in old:
+            server.wait_for_log(f"(pid {pid}) is replaced: somebody sent it SIGTERM")
+        for alive in (3, 4):
+            wait_for_workers(server, alive)
+            for peer in (one, other):
+                peer.send(b"x\n")
+                assert peer.line() == b"v1 x\n"
+            let_one_in(server)
+        server.wait_for_log("generation 2 serves")
+        for peer in (one, other):
+            peer.send(b"x\n")
+            assert peer.line() == b"slow x\n"
+        eventually(lambda: not set(old) & set(server.pids()))
+        assert "worker-died" not in server.log
+
+
+def test_a_worker_that_is_told_to_leave_in_standby_is_replaced_when_it_serves() -> None:
+    with slowly_reloading() as server, server.connect() as peer:
+        wait_for_workers(server, 3)
+        let_one_in(server)
+        wait_for_workers(server, 4)
+        canary = server.pids()[2]  # the fourth is made when it is in standby
+        os.kill(canary, signal.SIGTERM)
+        let_one_in(server)
+        server.wait_for_log("generation 2 serves")
+        server.wait_for_log(f"(pid {canary}) is replaced: somebody sent it SIGTERM")
+        let_one_in(server)
+        eventually(lambda: canary not in server.pids())
+        wait_for_workers(server, 2)
+        peer.send(b"x\n")
+        assert peer.line() == b"slow x\n"
 
 
 def test_more_and_fewer_workers_by_signals() -> None:

@@ -328,17 +328,20 @@ def test_a_supervisor_that_is_gone_does_not_prolong_a_drain() -> None:
         handler.gate.open()
 
 
-def test_a_signal_asks_for_another_worker_and_drains_when_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paceline.worker.watcher.SUCCESSOR_S", 0.1)
+def test_a_signal_asks_for_another_worker_again_and_again_until_there_is_an_answer() -> None:
     with bed(Handler(), framing="line") as worker:
         client = worker.connect_tcp()
         os.write(worker.signal_fd, bytes([signal.SIGTERM] * 3))
-        drained = Drained(worker.parts.watcher.run)
+        worker.parts.watcher.on_signals()
+        for _ in range(3):
+            assert decode(worker.supervisor.recv(65536)) == Terminated()
+            worker.parts.watcher.rest(worker.now)
+        client.sendall(b"still here\n")
+        assert receive_exactly(client, 11) == b"still here\n"
+        drained = worker.drain()
         assert receive_all(client) == b""
         client.close()
         assert drained.wait() == 0
-        assert decode(worker.supervisor.recv(65536)) == Terminated()
-        assert worker.parts.watcher.drain_until is not None
 
 
 def test_a_peer_that_never_stops_sending_does_not_hold_the_drain_up() -> None:

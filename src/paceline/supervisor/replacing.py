@@ -64,6 +64,7 @@ class Replacing:
             yield Say("quarantined", {"slot": slot.number, "pid": worker.pid, "why": why})
 
     def on_terminated(self, worker: Worker) -> Iterator[Command]:
+        """It says so again until it is told to drain: one in standby will when it serves."""
         slot = self.posts.slot_of(worker)
         why = "somebody sent it SIGTERM"
         if slot is not None and slot.seat == worker.seat and worker.state is State.READY and self._put_first(slot, why):

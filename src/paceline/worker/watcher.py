@@ -9,10 +9,11 @@ and its calls come and go), else once a second.  Before a long sleep it sets `wa
 more; the leader, back from each poll, says that it serves, then looks at `watch_asleep`.  Whichever of the two comes
 first, one sees the other.
 
-**The end.**  Draining begins with a Drain from the supervisor, with SIGTERM, or when the supervisor is gone.  Nothing
-new is taken.  Connections are handed over to those who stay, or each is closed once what it had sent is answered
-(draining.py); whole-connection calls see end-of-file.  It is over when no connection is open and nobody is in a call,
-or when the time is up.
+**The end.**  Draining begins with a Drain from the supervisor, or when it is gone.  SIGTERM to this worker alone is a
+wish: the supervisor is told of it once a second, starts another worker and then says Drain, however long that takes;
+draining before would leave the connections to nobody.  Nothing new is taken in a drain.  Connections are handed over to
+those who stay, or each is closed once what it had sent is answered (draining.py); whole-connection calls see
+end-of-file.  It is over when no connection is open and nobody is in a call, or when the time is up.
 """
 
 import os
@@ -52,8 +53,6 @@ LATE = 1.4
 """A tick so many times as long as it should be: the machine is short of processors."""
 MOST_COMPUTING = 2
 """The most threads that are out of the lead because of long calls while the process computes."""
-SUCCESSOR_S = 5.0
-"""After SIGTERM to this worker: for the supervisor to start another one, before it drains by itself."""
 GRACE_S = 1.0
 """At the end of a drain: for the threads' stop hooks."""
 
@@ -105,8 +104,8 @@ class Watcher:
         """Counters continue where the last occupant of the seat left them."""
         self.draining = Draining(worker, serving.ending.timing, giving)
         self.drain_until: float | None = None
-        self.drains_at: float | None = None
-        """SIGTERM came: when it drains although the supervisor has not told it to."""
+        self.is_terminated = False
+        """SIGTERM came, and no Drain yet."""
         self.relief = Relief(worker, plan, giving)
         self.reports = Reports(worker, plan)
         self.draining.count_stuck = self.reports.count_stuck
@@ -172,8 +171,6 @@ class Watcher:
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
             worker.gate.open(Shut.PAUSED)
-        if self.drains_at is not None and now >= self.drains_at and not worker.leaving:
-            self.drain_by_itself()
         if self.drain_until is not None:
             with quick_turns():
                 self.draining.push(now, self.drain_until)
@@ -276,6 +273,9 @@ class Watcher:
         if Shut.FULL in worker.gate.reasons and len(worker.tables.open) < worker.most_connections:
             worker.gate.open(Shut.FULL)
         self.rearm_dead_man()
+        if self.is_terminated and not worker.leaving:
+            # Again: it may have been in standby, or the supervisor has become another program since.
+            self.reports.say_terminated()
         self.serving.ending.timing.look(now)
         self.take_in()  # what had to stay there for want of descriptors
         for name, before in self.promotions_before.items():
@@ -300,18 +300,9 @@ class Watcher:
 
     def on_signals(self) -> None:
         """SIGTERM to this worker alone: the supervisor is asked for another one, and says when to drain."""
-        if signal.SIGTERM not in os.read(self.signal_fd, 512) or self.worker.leaving or self.drains_at is not None:
-            return
-        if self.control_fd < 0:
-            self.drain_by_itself()
-        else:
-            self.drains_at = clock.now() + SUCCESSOR_S
+        if signal.SIGTERM in os.read(self.signal_fd, 512) and not (self.worker.leaving or self.is_terminated):
+            self.is_terminated = True
             self.reports.say_terminated()
-
-    def drain_by_itself(self) -> None:
-        # Where nobody else serves, others could not even come in while it waits for somebody to take them.
-        is_alone = self.giving is None or not self.giving.takers(any_generation=True)
-        self.drain(self.plan.settings.drain_timeout, hand_over=not is_alone)
 
     def on_control(self) -> None:
         while True:
