@@ -239,8 +239,9 @@ def test_an_edit_is_seen_with_dev() -> None:
         written = iter(range(2, 1000))
 
         def is_seen() -> bool:
-            """Written again and again: nobody says when the watching has begun."""
-            (server.folder / "app.py").write_text(app(f"v{next(written)}"))
+            """Written again and again: nobody says when the watching has begun.  Whole, so that none is seen half."""
+            (server.folder / "next").write_text(app(f"v{next(written)}"))
+            os.replace(server.folder / "next", server.folder / "app.py")
             return "app.py changed" in server.log
 
         eventually(is_seen)

@@ -80,15 +80,15 @@ def test_a_leader_that_only_polls_again_is_not_in_one_call() -> None:
         assert client.recv(1) == b"x"
         leader = worker.worker.crew.roles.leader
         assert leader is not None
-        watcher = worker.parts.watcher
+        lookout = worker.parts.watcher.lookout
         state = leader.words[leader.state]
         try:
             leader.words[leader.state] = 3  # ThreadState.SERVING, as the watcher would see it in a burst
             worker.tick()
-            seen.append((watcher.last_calls, watcher.last_rounds))
+            seen.append((lookout.last_calls, lookout.last_rounds))
             leader.rounds += 1
             worker.tick()
         finally:
             leader.words[leader.state] = state
         assert worker.worker.crew.roles.watched == 0
-        assert seen[0][1] != watcher.last_rounds
+        assert seen[0][1] != lookout.last_rounds

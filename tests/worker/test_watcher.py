@@ -10,12 +10,13 @@ import pytest
 from leftovers import eventually
 from paceline import clock
 from paceline.scoreboard.fields import ThreadState, WorkerState
-from paceline.worker import watcher as watcher_module
+from paceline.worker import lookout as lookout_module
 from paceline.worker.estimate import Verdict
 from paceline.worker.gate import Shut
-from paceline.worker.messages import Nudge, encode
+from paceline.worker.lookout import MOST_COMPUTING
+from paceline.worker.messages import Nudge, Terminated, decode, encode
 from paceline.worker.roles import Why
-from paceline.worker.watcher import ACTIVE_S, CALM_TICK_S, MOST_COMPUTING, REST_S, TICK_S
+from paceline.worker.watcher import ACTIVE_S, CALM_TICK_S, REST_S, TICK_S
 from slowcalls import Slow, enter, leader_of, wait_polling
 from workerbed import Bed, bed, receive_exactly
 
@@ -157,7 +158,7 @@ def test_a_leader_that_computes_gets_two_beside_it(monkeypatch: pytest.MonkeyPat
     """More would only take turns.  Those that block do not count."""
     handler = Slow(*[b"slow%d" % n for n in range(6)])
     verdict = Verdict.BLOCKS
-    monkeypatch.setattr(watcher_module, "judge", lambda *_arguments: verdict)
+    monkeypatch.setattr(lookout_module, "judge", lambda *_arguments: verdict)
     with bed(handler, framing="line") as worker:
         roles = worker.worker.crew.roles
         for number in range(3):
@@ -187,7 +188,7 @@ def test_a_leader_that_computes_gets_two_beside_it(monkeypatch: pytest.MonkeyPat
 
 def test_a_leader_that_queues_for_a_processor_keeps_the_lead(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = Slow(b"slow")
-    monkeypatch.setattr(watcher_module, "judge", lambda *_arguments: Verdict.QUEUES)
+    monkeypatch.setattr(lookout_module, "judge", lambda *_arguments: Verdict.QUEUES)
     with bed(handler, framing="line") as worker:
         enter(worker, handler, b"slow")
         leader = leader_of(worker)
@@ -288,9 +289,13 @@ def test_only_one_signal_means_something() -> None:
         os.write(writer, bytes([signal.SIGUSR1, signal.SIGTERM]))
         watcher.on_signals()
         assert not worker.worker.draining, "another worker comes first"
-        watcher.tick(clock.now() + 6.0)
-        assert worker.worker.draining
-        assert worker.cell("state") == WorkerState.DRAINING
+        now = clock.now()
+        for later in (0.0, 0.5, REST_S, 1.5, 2 * REST_S):
+            watcher.tick(now + later)
+        assert not worker.worker.draining, "however long that takes"
+        assert [decode(worker.supervisor.recv(65536)) for _ in range(3)] == [Terminated()] * 3
+        with pytest.raises(BlockingIOError):
+            worker.supervisor.recv(65536, socket.MSG_DONTWAIT)
         for fd in (reader, writer):
             os.close(fd)
 

@@ -334,8 +334,8 @@ def test_a_signal_asks_for_another_worker_again_and_again_until_there_is_an_answ
         os.write(worker.signal_fd, bytes([signal.SIGTERM] * 3))
         worker.parts.watcher.on_signals()
         for _ in range(3):
+            worker.look()
             assert decode(worker.supervisor.recv(65536)) == Terminated()
-            worker.parts.watcher.rest(worker.now)
         client.sendall(b"still here\n")
         assert receive_exactly(client, 11) == b"still here\n"
         drained = worker.drain()

@@ -1,8 +1,7 @@
 """The main thread of a worker: it watches the others and never runs user code once serving.
 
-One loop: wait (signal, control, inbox, somebody's wake-up, time) → `tick`.  A tick looks at the scoreboard, not at
-clocks of calls: the leader that is still in the call it was in a tick ago is blocked, and somebody else is promoted;
-unless the process was busy meanwhile, for then it computes, and more threads would only take turns.
+One loop: wait (signal, control, inbox, somebody's wake-up, time) → `tick`: is the leader blocked (lookout.py), is the
+worker saturated (relief.py), which calls and connections are late (reports.py, timing.py)?
 
 **Arming.**  It ticks every 5 ms while the worker was active in the last 250 ms (every 20 ms while the process computes
 and its calls come and go), else once a second.  Before a long sleep it sets `watch_asleep` and looks at the leader once
@@ -21,20 +20,18 @@ import signal
 
 from paceline import clock
 from paceline.host.poller import Waiter
-from paceline.host.scheduling import Times, is_runnable, quick_turns, times_of
+from paceline.host.scheduling import quick_turns
 from paceline.host.wakeup import Wakeup
-from paceline.scoreboard.fields import THREAD, WORKER, ThreadState, WorkerState
+from paceline.scoreboard.fields import WORKER, ThreadState, WorkerState
 from paceline.worker import last_resort, messages
-from paceline.worker.crew import Member
 from paceline.worker.draining import Draining
-from paceline.worker.estimate import Verdict, judge
 from paceline.worker.gate import Shut
 from paceline.worker.giving import Giving
+from paceline.worker.lookout import Lookout
 from paceline.worker.plan import Plan
 from paceline.worker.receiving import Receiving
 from paceline.worker.relief import Relief
 from paceline.worker.reports import Reports
-from paceline.worker.roles import Why
 from paceline.worker.serving import Serving
 from paceline.worker.worker import Worker
 
@@ -51,13 +48,11 @@ BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
 LATE = 1.4
 """A tick so many times as long as it should be: the machine is short of processors."""
-MOST_COMPUTING = 2
-"""The most threads that are out of the lead because of long calls while the process computes."""
 GRACE_S = 1.0
 """At the end of a drain: for the threads' stop hooks."""
 
 _PROMOTIONS = ("eager", "watched", "reclaimed", "starved")
-_POLLING, _SERVING = int(ThreadState.POLLING), int(ThreadState.SERVING)
+_SERVING = int(ThreadState.SERVING)
 
 
 class Watcher:
@@ -85,21 +80,14 @@ class Watcher:
         self.inbox_fd = receiving.reader.fileno() if receiving is not None else -1
         self.waiter = Waiter(signal_fd, self.control_fd, self.alarm.fd)
         self.hears_inbox = False
-        self.hear_inbox(receiving is not None)
+        self._hear_inbox(receiving is not None)
         now = clock.now()
         self.active_until = now + ACTIVE_S
         self.next_rest = now
         self.last_tick = now
         self.last_cpu = clock.process_cpu()
-        self.last_leader: Member | None = None
-        self.last_calls = self.last_rounds = 0
         self.paced_s = TICK_S
-        self.is_calm = False
-        """The process computes, and its leader has begun a new call since the last tick: nothing is to be done soon."""
-        self.last_times: Times | None = None
-        self.last_total = self.total()
-        self.computing: dict[Member, int] = {}
-        """Who lost the lead because of a long call while the process computed, and the number of that call."""
+        self.lookout = Lookout(worker)
         self.promotions_before = {name: worker.words[worker.row + WORKER[name]] for name in _PROMOTIONS}
         """Counters continue where the last occupant of the seat left them."""
         self.draining = Draining(worker, serving.ending.timing, giving)
@@ -136,7 +124,7 @@ class Watcher:
     def pace(self, now: float) -> float:
         """How long to sleep."""
         if now < self.active_until or self.worker.leaving:
-            self.paced_s = CALM_TICK_S if self.is_calm else TICK_S
+            self.paced_s = CALM_TICK_S if self.lookout.is_calm else TICK_S
             return self.paced_s
         self.paced_s = TICK_S
         if self.giving is not None and self.worker.crew.roles.is_saturated:
@@ -163,10 +151,12 @@ class Watcher:
         if elapsed >= 0.8 * TICK_S:  # woken early, it must not take what has just begun for blocked
             cpu = clock.process_cpu()
             is_busy = cpu - self.last_cpu >= BUSY * elapsed
-            self.watch_leader(now, is_busy)
+            is_serving = self.lookout.look(elapsed, is_busy)
             self.relief.look()
             # Woken late, it had to queue for a processor or the GIL, and so had the calls that were measured.
-            self.learn(is_busy or LATE * self.paced_s <= elapsed < REST_S / 2)
+            has_served = self.lookout.learn(is_busy or LATE * self.paced_s <= elapsed < REST_S / 2)
+            if is_serving or has_served:
+                self.active_until = now + ACTIVE_S
             self.last_tick, self.last_cpu = now, cpu
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
@@ -178,84 +168,6 @@ class Watcher:
         if now >= self.next_rest:
             self.next_rest = now + (DRAINING_REST_S if worker.leaving else REST_S)
             self.rest(now)
-
-    def watch_leader(self, now: float, is_busy: bool) -> None:
-        """Promote somebody if the leader is in the same call as at the last tick."""
-        worker = self.worker
-        crew = worker.crew
-        roles = crew.roles
-        leader = roles.leader
-        self.is_calm = False
-        if leader is None:
-            if any(member.words[member.state] == _POLLING for member in roles.out.copy()):
-                worker.wakeup.wake()  # it lost the lead when it had just begun to poll; it comes back, and leads
-            else:
-                crew.rescue()
-        elif leader.words[leader.state] != _SERVING:
-            leader = None
-        else:
-            self.active_until = now + ACTIVE_S
-            calls, rounds = leader.words[leader.calls], leader.rounds
-            times = times_of(leader.native_id)
-            # Without a new call it may still go on: it accepts, or receives the parts of long messages.
-            goes_on = leader is self.last_leader and (calls, rounds) == (self.last_calls, self.last_rounds)
-            self.is_calm = is_busy and not (goes_on or worker.leaving or worker.estimate.blocking)
-            if goes_on and self.promote_for(leader, times, now, is_busy):
-                leader = None
-            self.last_calls, self.last_rounds, self.last_times = calls, rounds, times
-        self.last_leader = leader
-
-    def promote_for(self, leader: Member, times: Times | None, now: float, is_busy: bool) -> bool:
-        """The leader is in one call for a whole tick.  True: it does not lead any more."""
-        worker = self.worker
-        elapsed_ns = (now - self.last_tick) * 1e9
-        verdict = judge(self.last_times, times, is_runnable(leader.native_id), elapsed_ns, is_busy)
-        if verdict is Verdict.QUEUES:
-            return False
-        if verdict is Verdict.COMPUTES:
-            if self.count_computing() >= MOST_COMPUTING:
-                return False
-            self.computing[leader] = self.last_calls
-        worker.crew.promote(leader, Why.WATCHED)
-        if verdict is Verdict.BLOCKS:
-            worker.estimate.on_watched(self.total()[0])
-        if leader.words[leader.state] != _SERVING:
-            worker.wakeup.wake()  # its call had just ended, and it polls beside the new leader
-        return True
-
-    def count_computing(self) -> int:
-        """How many are still in the call in which they lost the lead because it computes."""
-        out = self.worker.crew.roles.out
-        self.computing = {
-            member: calls for member, calls in self.computing.items()
-            if member in out and member.words[member.calls] == calls
-        }  # fmt: skip
-        return len(self.computing)
-
-    def learn(self, is_busy: bool) -> None:
-        """Feed the estimate with what was measured since the last tick, and ask for the next measurement."""
-        worker = self.worker
-        samples = worker.samples
-        taken = [samples.popleft() for _ in range(len(samples))]
-        if taken:
-            worker.estimate.on_samples(taken, is_busy)
-        total = self.total()
-        calls, bytes_out = total[0] - self.last_total[0], total[1] - self.last_total[1]
-        self.last_total = total
-        if calls:
-            self.active_until = clock.now() + ACTIVE_S
-            worker.estimate.on_traffic(calls, bytes_out)
-        worker.sample_due = True
-
-    def total(self) -> tuple[int, int]:
-        """(calls begun, bytes sent) by all threads of this worker."""
-        words = self.worker.words
-        calls, bytes_out = THREAD["calls"], THREAD["bytes_out"]
-        total_calls = total_bytes = 0
-        for row, (calls_before, bytes_before) in self.worker.rows_before.copy().items():
-            total_calls += words[row + calls] - calls_before
-            total_bytes += words[row + bytes_out] - bytes_before
-        return total_calls, total_bytes
 
     def rest(self, now: float) -> None:
         """Once a second."""
@@ -290,9 +202,9 @@ class Watcher:
         if self.receiving is not None:
             with quick_turns():  # connections wait there for what this takes
                 heard = self.receiving.receive()
-            self.hear_inbox(heard)
+            self._hear_inbox(heard)
 
-    def hear_inbox(self, wanted: bool) -> None:
+    def _hear_inbox(self, wanted: bool) -> None:
         """Whether connections in the inbox wake us.  What is not taken from there would wake us again and again."""
         if wanted is not self.hears_inbox:
             self.hears_inbox = wanted
@@ -302,7 +214,7 @@ class Watcher:
         """SIGTERM to this worker alone: the supervisor is asked for another one, and says when to drain."""
         if signal.SIGTERM in os.read(self.signal_fd, 512) and not (self.worker.leaving or self.is_terminated):
             self.is_terminated = True
-            self.reports.say_terminated()
+            self.next_rest = clock.now()  # then it is said
 
     def on_control(self) -> None:
         while True:
@@ -322,7 +234,7 @@ class Watcher:
                 case messages.Drain(within_s, hand_over):
                     self.drain(within_s, hand_over=hand_over)
                 case messages.Serve():
-                    self.serve()
+                    self._serve()
                 case messages.Nudge():
                     self.worker.gate.nudge()
                 case messages.Dump(asker):
@@ -330,7 +242,7 @@ class Watcher:
                 case messages.Reopen():
                     self.worker.log.reopen()
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         """It was started in standby, and now it is its turn."""
         if not self.worker.leaving:
             self.worker.gauge("state", WorkerState.READY)
