@@ -9,7 +9,7 @@ import pytest
 
 from leftovers import eventually
 from paceline import clock
-from paceline.scoreboard.fields import ThreadState, WorkerState
+from paceline.scoreboard.fields import ThreadState
 from paceline.worker import lookout as lookout_module
 from paceline.worker.estimate import Verdict
 from paceline.worker.gate import Shut
