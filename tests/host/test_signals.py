@@ -139,6 +139,28 @@ def test_restore_of_what_python_did_not_install_is_the_default(pipe: int) -> Non
     assert signal.getsignal(USR2) == signal.SIG_DFL
 
 
+def test_the_first_one_is_noted_and_the_second_one_interrupts(pipe: int) -> None:
+    with signals.noted(TERM, USR1) as seen:
+        signal.raise_signal(TERM)
+        assert seen == [TERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(USR1)
+    assert signal.getsignal(TERM) is signal.SIG_DFL
+
+
+def test_as_ctrl_c_unless_somebody_has_said_what_it_does(pipe: int) -> None:
+    signal.signal(USR1, signal.SIG_IGN)
+    with signals.interrupting(TERM, USR1):
+        signal.raise_signal(USR1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(TERM)
+        with signals.noted(TERM, USR1) as seen:
+            signal.raise_signal(TERM)
+            signal.raise_signal(USR1)
+        assert seen == [TERM]
+    assert signal.getsignal(TERM) is signal.SIG_DFL
+
+
 def test_a_waiting_loop_wakes_up(pipe: int) -> None:
     signals.deliver_to_wakeup(signal.SIGALRM)
     before = signal.getsignal(signal.SIGALRM)

@@ -4,9 +4,7 @@ On the calling thread, which has to be the main one if Ctrl-C is to be heard.
 """
 
 import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from paceline import __version__
@@ -21,6 +19,7 @@ from paceline.bench.troubles import Kind
 from paceline.bench.verdicts import not_all_connected, nothing_answered
 from paceline.clock import now, now_ns, wall_seconds
 from paceline.errors import HostError
+from paceline.host import signals
 
 LOOK_S = 0.1
 """So often an interrupt is looked for."""
@@ -40,7 +39,7 @@ def measure(plan: Plan, address: Address, on_progress: Progress | None = None) -
     not do it, UsageError for a framing that cannot be had; KeyboardInterrupt when nothing had been measured yet.
     """
     place = place_of(address)
-    with _terminations(), Crew(plan, place) as crew:
+    with signals.interrupting(signal.SIGTERM), Crew(plan, place) as crew:
         run = _Run(plan, crew)
         run.prepare()
         began_at = wall_seconds()
@@ -56,45 +55,6 @@ def measure(plan: Plan, address: Address, on_progress: Progress | None = None) -
         is_interrupted=is_interrupted,
         gone=run.gone,
     )
-
-
-@contextmanager
-def _terminations() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C here."""
-    handled = _replaced((signal.SIGTERM,), signal.SIG_DFL, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, before in handled:
-            signal.signal(number, before)
-
-
-def _replaced(numbers: Iterable[signal.Signals], old: Any, new: Any) -> list[tuple[signal.Signals, Any]]:
-    """Those of the signals whose handler was the old one, with it; the new one has its place.
-
-    One that is ignored (Ctrl-C for a job in the background) stays so, and only the main thread may ask for any.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return []
-    return [(number, signal.signal(number, new)) for number in numbers if signal.getsignal(number) == old]
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Ctrl-C is only noted here, lest it tear a message apart; the second one raises KeyboardInterrupt."""
-    noted: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    handled = _replaced((signal.SIGINT, signal.SIGTERM), signal.default_int_handler, note)
-    try:
-        yield noted
-    finally:
-        for number, before in handled:
-            signal.signal(number, before)
 
 
 class _Run:
@@ -129,7 +89,7 @@ class _Run:
         so_far = [(0, 0)] * self._processes
         deadline: float | None = None
         overdue_ns = int((2 * self._plan.timeout_s + SILENT_S) * 1e9)
-        with _interrupts() as interrupts:
+        with signals.noted(signal.SIGINT, signal.SIGTERM) as interrupts:  # a message is not torn apart
             self._crew.tell_all(begin=begin, end=end)
             while waiting:
                 for number, message in self._crew.wait_heard(LOOK_S):

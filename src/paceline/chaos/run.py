@@ -5,8 +5,8 @@ Whatever happens, an interrupt too, nothing is left afterwards: no process, no d
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 
 from paceline.chaos import procfs
 from paceline.chaos.books import Books
@@ -22,6 +22,7 @@ from paceline.chaos.schedule import Step, steps
 from paceline.chaos.tally import Tally
 from paceline.clock import now
 from paceline.errors import HostError
+from paceline.host import signals
 
 Progress = Callable[[float, int, str, int, int], None]
 """Called with seconds, faults injected, the present fault, messages answered, promises broken."""
@@ -37,44 +38,17 @@ _ALWAYS_SAID = frozenset({"more-workers-than-cores"})
 
 
 def run(plan: Plan, on_progress: Progress | None = None) -> Result:
-    """Do it.  Raises TargetError, UsageError or HostError when there is no server or no load to begin with."""
+    """Do it.  Raises TargetError, UsageError or HostError when there is no server or no load to begin with.
+
+    The first SIGINT or SIGTERM ends the faults, and what was found is told.
+    """
     books = Books()
-    with _interrupts() as interrupts, _crew(plan) as crew:
+    with signals.noted(signal.SIGINT, signal.SIGTERM) as interrupts, closing(Crew(plan)) as crew:
         conductor = _Conductor(plan, crew, books, interrupts, on_progress)
         try:
             return conductor.run()
         finally:
             conductor.close()
-
-
-@contextmanager
-def _crew(plan: Plan) -> Iterator[Crew]:
-    crew = Crew(plan)
-    try:
-        yield crew
-    finally:
-        crew.close()
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM ends the faults, and what was found is told; the second one raises."""
-    noted: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    before = {}
-    with suppress(ValueError):  # not the main thread: whoever has that one gets the signals
-        for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, note)
-    try:
-        yield noted
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class _Conductor:

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -148,6 +149,27 @@ def restore(before: dict[int, Handler]) -> None:
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+@contextmanager
+def interrupting(*numbers: int) -> Iterator[None]:
+    """Each of these signals is as Ctrl-C, unless somebody has said what it does."""
+    with _unclaimed(numbers, signal.default_int_handler):
+        yield
+
+
+@contextmanager
+def noted(*numbers: int) -> Iterator[list[int]]:
+    """The first of these signals is only noted, in the list, lest it tear something apart; the next is as Ctrl-C."""
+    seen: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    with _unclaimed(numbers, note):
+        yield seen
+
+
 def name_of(number: int) -> str:
     """`SIGTERM`; real-time signals by their distance, `SIGRTMIN+3`; what has no name as `signal 77`."""
     try:
@@ -160,6 +182,23 @@ def name_of(number: int) -> str:
 
 def _install(numbers: Iterable[int], handler: Handler) -> dict[int, Handler]:
     return {number: signal.signal(number, handler) for number in numbers}
+
+
+@contextmanager
+def _unclaimed(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
+    """The handler is that of those signals that have none but the default.
+
+    One that is ignored (Ctrl-C for a job in the background), or that somebody else handles, stays so; and off the main
+    thread nothing changes.
+    """
+    before: dict[int, Handler] = {}
+    if threading.current_thread() is threading.main_thread():
+        defaults = (signal.SIG_DFL, signal.default_int_handler)
+        before = _install([number for number in numbers if signal.getsignal(number) in defaults], handler)
+    try:
+        yield
+    finally:
+        restore(before)
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
