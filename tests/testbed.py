@@ -195,7 +195,7 @@ class Server:
 
 @contextmanager
 def running(
-    target: str = "echo",
+    target: str | None = "echo",
     *options: str,
     env: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
@@ -205,13 +205,14 @@ def running(
 ) -> Iterator[Server]:
     """`paceline serve TARGET OPTIONS`, listening, in a new folder with these files (their text is dedented).
 
+    A target of None is not written: something else says it.
     Without `--bind` among the options it gets a free port of 127.0.0.1.  If it still runs at the end it is stopped by
     SIGTERM and must end with `exit_code` (None: whichever).  Then no process of it may be left, at once; after a test
     that killed it, within five seconds.
     """
     with _folder(files) as folder, _nothing_left() as ending:
         bind = () if {"-b", "--bind"} & {option.partition("=")[0] for option in options} else ("--bind", "127.0.0.1:0")
-        words = [*command, "serve", target, *bind, *options]
+        words = [*command, "serve", *([] if target is None else [target]), *bind, *options]
         server = Server(_start(words, folder, env, pass_fds), folder)
         try:
             found = LISTENING.search(server.wait_for_log(LISTENING, START_S))

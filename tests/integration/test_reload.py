@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -254,3 +254,82 @@ def test_a_handler_given_as_an_object_cannot_be_reloaded() -> None:
     with running(command=(sys.executable, "-c", SCRIPT)) as server:
         assert "given as an object" in refused(server)
         assert ask(server) == b"x\n"
+
+
+def with_file(*files: tuple[str, str]) -> dict[str, str]:
+    return {"app.py": app("v1"), "elsewhere.py": app("elsewhere"), **dict(files)}
+
+
+SETTINGS = 'target = "app.py:answer"\nframing = "line"\nworkers = 1\n'
+
+
+@contextmanager
+def configured(files: dict[str, str]) -> Iterator[Server]:
+    """A server whose settings come from a file, the target too; at the end it serves as it did at the start."""
+    with running(None, files=files) as server:
+        pids = server.pids()
+        yield server
+        assert ask(server) == b"v1 x\n"
+        assert server.pids() == pids
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda file: file.unlink(), "paceline.toml: the file cannot be read any more: No such file or directory"),
+        (lambda file: file.write_text(""), "paceline.toml: there are no settings in it any more; put it back"),
+        (lambda file: file.write_text("# nothing\n"), "paceline.toml: there are no settings in it any more"),
+        (
+            lambda file: file.write_text('framing = "line"\nworkers = 1\n'),
+            "nothing names the target any more, which was app.py:answer; name it in the file or on the command line",
+        ),
+    ],
+    ids=["gone", "empty", "only a comment", "no target"],
+)
+def test_settings_that_have_gone_are_no_wish(change: Callable[[Path], object], why: str) -> None:
+    with configured(with_file(("paceline.toml", SETTINGS))) as server:
+        change(server.folder / "paceline.toml")
+        assert why in refused(server)
+        since = server.log_length()
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("the running version goes on", since=since)
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for() -> None:
+    with configured(with_file(("paceline.toml", SETTINGS))) as server:
+        file = server.folder / "paceline.toml"
+        file.unlink()
+        os.mkfifo(file)
+        assert "paceline.toml: that is no regular file any more" in refused(server)
+
+
+def test_another_file_does_not_take_the_place_of_the_one_that_counted() -> None:
+    other = "[tool.paceline]\n" + SETTINGS.replace("app.py", "elsewhere.py")
+    with configured(with_file(("paceline.toml", SETTINGS), ("pyproject.toml", other))) as server:
+        (server.folder / "paceline.toml").unlink()
+        assert "paceline.toml: the file cannot be read any more" in refused(server)
+
+
+def test_a_pipe_goes_on_to_say_what_it_said() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, SETTINGS.encode())
+    os.close(writer)
+    try:
+        with running(None, "--config", f"/dev/fd/{reader}", files=with_file(), pass_fds=[reader]) as server:
+            (server.folder / "app.py").write_text(app("v2"))
+            reloaded(server, 2)
+            assert ask(server) == b"v2 x\n"
+            since = server.log_length()
+            server.send_signal(signal.SIGUSR2)
+            server.wait_for_log("the running version goes on", since=since)
+    finally:
+        os.close(reader)
+
+
+def test_a_file_that_comes_later_counts_from_then_on() -> None:
+    with running("app.py:answer", "--framing", "line", "--workers", "1", files=with_file()) as server:
+        file = server.folder / "paceline.toml"
+        file.write_text("threads = 3\n")
+        reloaded(server, 2)
+        file.unlink()
+        assert "paceline.toml: the file cannot be read any more" in refused(server)

@@ -33,7 +33,7 @@ class Scene:
         self.posts = Posts.of(1, 1, Limits(boot_s=5.0))
         self.posts.is_serving, self.posts.slots[0].seat = True, 0
         self.posts.workers[0] = Worker(0, 0, state=State.READY)
-        self.start = SimpleNamespace(origin=self.command("pass", folder), passed={})
+        self.start = SimpleNamespace(origin=self.command("pass", folder), passed={}, config=lambda: "")
         supervisor: Any = SimpleNamespace(
             log=SimpleNamespace(say=lambda event, **fields: self.said.append((event, fields))),
             start=self.start,
@@ -43,6 +43,7 @@ class Scene:
                 pid_file=None,
                 listeners=[],
                 settings=Settings(),
+                target="echo",
                 signal_fds=self.signal_fds,
                 on_answer=self.answers.append,
                 presence=Presence(),

@@ -2,11 +2,15 @@
 
 The file that counts is the one that was named, else ./paceline.toml, else [tool.paceline] of ./pyproject.toml.  A file
 that is there is read, or refused with its name and line; it is never skipped silently.
+
+At a reload the same file counts as at the start (`ConfigFile`).
 """
 
 import os
 import re
+import stat
 import tomllib
+from contextlib import suppress
 from typing import Any
 
 from paceline.errors import SettingError
@@ -34,12 +38,70 @@ def named(path: str, cited: str) -> File:
 
 def found() -> File | None:
     """The file that counts when nobody named one; None when there is none.  Raises SettingError as `named` does."""
+    return _find()[1]
+
+
+def _find() -> tuple[str, File | None]:
+    """(its path, what it says)"""
     for name in ("paceline.toml", "pyproject.toml"):
         if os.path.lexists(name):  # a broken symbolic link is there, and shall be complained of
             table = _table_of(name, name, "mend that, or name another one with --config FILE")
             if table is not None:
-                return File(table, _shown(name))
-    return None
+                return name, File(table, _shown(name))
+    return "", None
+
+
+class ConfigFile:
+    """The file that counts, from the start of a server on.
+
+    A reload reads it again, and neither goes over to another one nor to the defaults because it has gone or has become
+    empty: such a reload is refused.  Where there was none, one that is found later counts from then on.  What is no
+    file (--config <(…)) can be read once only, and goes on to say what it said.
+    """
+
+    def __init__(self, name: str | None, cited: str) -> None:
+        """`name` and `cited` are those of `named`; without a name it is the one that is found."""
+        self._name = name
+        self._cited = cited
+        self._path = ""
+        self._is_file = True
+        self._last: File | None = None
+
+    def read(self) -> File | None:
+        """What it says now; None: there is none.  Raises SettingError."""
+        if self._last is None:
+            self._last = self._begin()
+        elif self._is_file:
+            self._last = self._again(self._last)
+        return self._last
+
+    def _begin(self) -> File | None:
+        if self._name is None:
+            self._path, file_found = _find()
+            self._cited = self._path
+            return file_found
+        file = named(self._name, self._cited)
+        self._path = self._name
+        with suppress(OSError):  # it has just gone; a reload will say so
+            self._is_file = _is_file(self._path)
+        return file
+
+    def _again(self, last: File) -> File:
+        remedy = "put it back, or restart the server to do without it"
+        try:
+            is_file = _is_file(self._path)
+        except OSError as error:
+            raise SettingError(f"{self._cited}: the file cannot be read any more: {error.strerror}; {remedy}") from None
+        if not is_file:  # opening a pipe could wait for ever
+            raise SettingError(f"{self._cited}: that is no regular file any more; {remedy}")
+        table = _table_of(self._path, self._cited, remedy)
+        if not table and last.values:
+            raise SettingError(f"{self._cited}: there are no settings in it any more; {remedy}")
+        return File(table or {}, last.name)
+
+
+def _is_file(path: str) -> bool:
+    return stat.S_ISREG(os.stat(path).st_mode)
 
 
 def _shown(path: str) -> str:

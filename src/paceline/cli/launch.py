@@ -128,14 +128,21 @@ def launch(
     if left is not None and is_rehearsal:
         from paceline.supervisor.upgrade import examine
 
+        _require_as_before(resolved, left.target, left.config)
         examine(left, settings)
         return loop.check(settings, target)
     manager = notify.take(os.environ, os.getpid())
     origin = origin_of_this_process(begun_in, manager.variables) if is_command else NO_COMMAND
-    start = Start(origin, manager, passed.names, _watched(settings.target) if dev else (), left)
-    if look_again is None:
-        return loop.serve(settings, target, None, start)
-    return loop.serve(settings, target, lambda before: _settings_now(look_again, before, begun_in, passed), start)
+    again = None if look_again is None else _Again(look_again, resolved, begun_in, passed)
+    start = Start(
+        origin,
+        manager,
+        passed.names,
+        _watched(settings.target) if dev else (),
+        (lambda: "") if again is None else lambda: again.resolved.file,
+        left,
+    )
+    return loop.serve(settings, target, again, start)
 
 
 def _watched(target: str) -> tuple[str, ...]:
@@ -174,25 +181,56 @@ def _with_passed(
     return settings
 
 
-def _settings_now(
-    look_again: Callable[[], Resolved], before: Settings, begun_in: str, passed: activation.Passed
-) -> Settings:
-    """What a reload serves with.  Raises SettingError for what is wrong, or cannot change without a restart."""
-    try:
-        os.chdir(begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
-    except OSError as error:
+class _Again:
+    """What a reload serves with: the settings are looked up again, as at the start."""
+
+    def __init__(
+        self, look: Callable[[], Resolved], resolved: Resolved, begun_in: str, passed: activation.Passed
+    ) -> None:
+        self._look = look
+        self._begun_in = begun_in
+        self._passed = passed
+        self.resolved = resolved
+        """What was found at the last time."""
+
+    def __call__(self, before: Settings) -> Settings:
+        """Raises SettingError for what is wrong, or cannot change without a restart."""
+        begun_in = self._begun_in
+        try:
+            os.chdir(begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
+        except OSError as error:
+            raise SettingError(
+                f"the folder {begun_in}, where the server was started, cannot be entered: {error.strerror}"
+            ) from None
+        resolved = self._look()
+        _require_as_before(resolved, before.target, self.resolved.file)
+        settings = _with_passed(resolved, checked(resolved), self._passed)
+        if settings.chdir is not None:
+            settings = replace(settings, chdir=os.path.join(begun_in, settings.chdir))
+        for row in changed(before, settings):
+            if row.reload == "restart":
+                shown = row.kind.show(getattr(before, row.name))
+                raise resolved.refused(row.key, f"a reload cannot change it, only a restart can; it stays {shown}")
+        self.resolved = resolved
+        return settings
+
+
+def _require_as_before(resolved: Resolved, target: str, file: str) -> None:
+    """A server that goes on does not change its target, or lose its settings, because a file has gone or is half there.
+
+    Raises SettingError.
+    """
+    if file and resolved.file != file:
+        now = f"from {resolved.file}" if resolved.file else "from no file, or an empty one"
         raise SettingError(
-            f"the folder {begun_in}, where the server was started, cannot be entered: {error.strerror}"
-        ) from None
-    resolved = look_again()
-    settings = _with_passed(resolved, checked(resolved), passed)
-    if settings.chdir is not None:
-        settings = replace(settings, chdir=os.path.join(begun_in, settings.chdir))
-    for row in changed(before, settings):
-        if row.reload == "restart":
-            shown = row.kind.show(getattr(before, row.name))
-            raise resolved.refused(row.key, f"a reload cannot change it, only a restart can; it stays {shown}")
-    return settings
+            f"the running server has settings from {file}, and now they would come {now}; put it back, or restart the "
+            f"server"
+        )
+    if target and "target" not in resolved.sources and resolved.settings.target != target:
+        raise SettingError(
+            f"nothing names the target any more, which was {target}; name it in the file or on the command line, or "
+            f"restart the server to serve the built-in {resolved.settings.target}"
+        )
 
 
 def _entered(resolved: Resolved, settings: Settings) -> Settings:
@@ -246,12 +284,12 @@ def serve(target: object, file: "str | os.PathLike[str] | None", keywords: Mappi
             f"@paceline.message(framing=…)"
         )
     named = {"target": target if isinstance(target, str) else _name_of(target)}
+    counting = None if file is None else config.ConfigFile(os.fsdecode(file), f"config={os.fsdecode(file)!r}")
 
     def look() -> Resolved:
         sources: list[Source] = [Arguments({**keywords, **named})]
-        if file is not None:
-            sources.append(Environment(os.environ))
-            sources.append(config.named(os.fsdecode(file), f"config={os.fsdecode(file)!r}"))
+        if counting is not None:
+            sources += [Environment(os.environ), *filter(None, [counting.read()])]
         return lay(sources)
 
     resolved = look()

@@ -15,7 +15,7 @@ from paceline.cli import config, launch
 from paceline.cli.options import NamedCommand
 from paceline.cli.streams import open_missing_standard_descriptors, show
 from paceline.settings.manual import print_config
-from paceline.settings.sources import CommandLine, Environment, File, Resolved, Source, lay
+from paceline.settings.sources import CommandLine, Environment, Resolved, Source, lay
 from paceline.settings.table import GROUPS, TABLE, Setting
 from paceline.settings.values import Choice
 
@@ -133,9 +133,11 @@ def _run(
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     written = {key: raw for key, raw in values.items() if raw not in (None, ())}
 
+    counting = _config_file(config_file)
+
     def look() -> Resolved:
         sources: list[Source] = [CommandLine(written, context.meta[_SPELLED]), Environment(os.environ)]
-        file = _file(config_file)
+        file = counting.read()
         if file is not None:
             sources.append(file)
         return lay(sources)
@@ -150,13 +152,13 @@ def _run(
     return launch.launch(resolved, check=check, look_again=look, is_command=True, dev=dev)
 
 
-def _file(named: str | None) -> File | None:
+def _config_file(named: str | None) -> config.ConfigFile:
     if named is not None:
-        return config.named(named, f"--config {named or repr(named)}")
+        return config.ConfigFile(named, f"--config {named or repr(named)}")
     from_environment = os.environ.get(config.VARIABLE)
     if from_environment:
-        return config.named(from_environment, f"{config.VARIABLE}={from_environment}")
-    return config.found()
+        return config.ConfigFile(from_environment, f"{config.VARIABLE}={from_environment}")
+    return config.ConfigFile(None, "")
 
 
 serve = ServeCommand(

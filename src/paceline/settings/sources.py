@@ -127,6 +127,8 @@ class Resolved:
 
     settings: Settings
     sources: Mapping[str, Source]
+    file: str = ""
+    """The file among the sources, by its name; empty: there is none, or it says nothing."""
 
     def refused(self, key: str, why: str) -> SettingError:
         """The error for a setting with which something else is wrong than this module can see."""
@@ -157,7 +159,8 @@ def lay(sources: Sequence[Source]) -> Resolved:
             if key not in origins:
                 values[BY_KEY[key].name] = value
                 origins[key] = source
-    resolved = Resolved(Settings(**values), origins)
+    file = next((source.name for source in sources if isinstance(source, File) and source.values), "")
+    resolved = Resolved(Settings(**values), origins, file)
     settings = resolved.settings
     if settings.workers and settings.max_workers and settings.workers > settings.max_workers:
         limit = origins["max_workers"].origin(BY_KEY["max_workers"])

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,5 +62,7 @@ class Start:
     """The sockets that were passed to us: name by descriptor."""
     watched: tuple[str, ...] = ()
     """Folders in which a change means a reload (--dev)."""
+    config: Callable[[], str] = lambda: ""
+    """The file that settings come from now, by name; empty: none has any."""
     testament: "Testament | None" = None
     """What the program left that was in this process before."""

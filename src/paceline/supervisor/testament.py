@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from paceline.errors import HostError
 
-VERSION = 1
+VERSION = 2
 """Of this format.  Raise it with every new field."""
 READABLE_FROM = 1
 """Raise it to VERSION when a field gets another meaning, so that older readers refuse."""
@@ -114,6 +114,10 @@ class Testament:
     passed: dict[str, str] = field(default_factory=dict)
     """The sockets that the service manager passed: name by descriptor (host/activation.py)."""
     files: tuple[FileLeft, ...] = ()
+    target: str = ""
+    """What is served, as text; empty: not known."""
+    config: str = ""
+    """The file that settings come from, by name; empty: none has any."""
     asker: int = -1
     """Descriptor of the connection on which somebody waits to hear how it went."""
     version: int = VERSION

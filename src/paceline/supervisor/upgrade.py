@@ -79,6 +79,8 @@ class Server:
     reloads: int = 0
     passed: Mapping[int, str] | None = None
     files: tuple[FileLeft, ...] = ()
+    target: str = ""
+    config: str = ""
     asker: int = -1
 
 
@@ -100,6 +102,8 @@ def testament_of(server: Server) -> Testament:
         fixed=fixed_of(server.settings),
         passed={str(fd): name for fd, name in (server.passed or {}).items()},
         files=server.files,
+        target=server.target,
+        config=server.config,
         asker=server.asker,
     )
 
