@@ -160,6 +160,8 @@ def test_upgrade_tells_the_outcome_on_the_same_connection() -> None:
             taken = f"has taken over in process {server.pid}; its workers follow"
             assert any(step["text"].endswith(taken) for step in steps)
             assert asker.ask("ping")["pid"] == server.pid
+            (parted,) = other.answers()
+            assert parted["text"] == "the server is just being upgraded in place; ask once more"
             assert other.is_ended(), "only who asked for it goes on"
         after = found(server)
         assert (after.control, after.addresses, after.pid) == (before.control, before.addresses, before.pid)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import eventually
+from leftovers import children_of, eventually
 from testbed import Server, running
 
 LINES = ("--framing", "line", "--workers", "2")
@@ -248,6 +248,14 @@ def test_an_edit_is_seen_with_dev() -> None:
         server.wait_for_log("generation 2 serves")
         peer.send(b"x\n")
         assert peer.line() != b"v1 x\n"
+
+
+def test_who_watches_the_files_does_not_outlive_a_server_that_is_killed() -> None:
+    pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
+    with running("app.py:answer", *LINES, "--dev", files={"app.py": app("v1")}) as server:
+        assert len(children_of(server.pid)) == 3
+        server.send_signal(signal.SIGKILL)
+        assert server.wait() == -signal.SIGKILL  # the rig sees to it that nobody is left
 
 
 def test_a_handler_given_as_an_object_cannot_be_reloaded() -> None:

@@ -118,11 +118,14 @@ def test_a_broken_target_refuses_the_upgrade_and_harms_nobody(kind: str) -> None
 
 
 @contextmanager
-def interpreter(folder: Path) -> Iterator[Path]:
-    """A Python that can be exchanged: a link, as a virtual environment has it."""
+def exchangeable(folder: Path) -> Iterator[tuple[Server, Path]]:
+    """A server, and its Python, which can be exchanged: a link, as a virtual environment has it."""
     link = folder / "python"
     link.symlink_to(sys.executable)
-    yield link
+    path = ":".join(place for place in sys.path if place)
+    command = (str(link), *COMMAND[1:])
+    with running("app.py:answer", *LINES, files={"app.py": APP}, command=command, env={"PYTHONPATH": path}) as server:
+        yield server, link
 
 
 def exchanged(link: Path, script: str | None) -> None:
@@ -145,19 +148,14 @@ def exchanged(link: Path, script: str | None) -> None:
     ],
 )
 def test_a_broken_interpreter_refuses_the_upgrade(tmp_path: Path, script: str, why: str) -> None:
-    with interpreter(tmp_path) as link:
-        path = ":".join(place for place in sys.path if place)
-        command = (str(link), *COMMAND[1:])
-        with running(
-            "app.py:answer", *LINES, files={"app.py": APP}, command=command, env={"PYTHONPATH": path}
-        ) as server:
-            workers = server.pids()
-            exchanged(link, script)
-            refused(server)
-            server.wait_for_log(why)
-            assert int(who(server)) in workers
-            exchanged(link, None)
-            upgraded(server, 2)
+    with exchangeable(tmp_path) as (server, link):
+        workers = server.pids()
+        exchanged(link, script)
+        refused(server)
+        server.wait_for_log(why)
+        assert int(who(server)) in workers
+        exchanged(link, None)
+        upgraded(server, 2)
 
 
 def test_a_setting_that_only_a_restart_changes_refuses_the_upgrade() -> None:
@@ -265,3 +263,50 @@ def test_the_variable_of_an_upgrade_means_nothing_to_others() -> None:
     ended = run_to_end("serve", "echo", env={"PACELINE_UPGRADE_FD": "77"})
     assert ended.code == 3
     assert "PACELINE_UPGRADE_FD=77: Bad file descriptor; Paceline sets it itself, in an upgrade; unset it" in ended.log
+
+
+def test_the_number_of_workers_follows_the_file() -> None:
+    files = {"app.py": APP, "paceline.toml": "workers = 1\n"}
+    with running("app.py:answer", "--framing", "line", files=files) as server:
+        (server.folder / "paceline.toml").write_text("workers = 3\n")
+        upgraded(server, 2)
+        eventually(lambda: len(server.pids()) == 3)
+        server.send_signal(signal.SIGTTOU)
+        eventually(lambda: len(server.pids()) == 2)
+        upgraded(server, 3)
+        server.wait_for_log("generation 3 serves")
+        eventually(lambda: len(server.pids()) == 2)
+        assert server.log.count(" from now on, before ") == 2, "who was scaled by hand stays so"
+
+
+SLOW_PROGRAM = """#!/bin/sh
+exec %s -c 'import os, time; open("tried", "x").close(); time.sleep(60)'
+"""
+
+
+def test_a_worker_that_starts_meanwhile_has_nothing_of_the_trial(tmp_path: Path) -> None:
+    with exchangeable(tmp_path) as (server, link):
+        old = server.pids()
+        fds = _kinds_of_fds(old[1])
+        exchanged(link, SLOW_PROGRAM % sys.executable)
+        server.send_signal(signal.SIGUSR2)
+        eventually(lambda: (server.folder / "tried").exists())
+        os.kill(old[1], signal.SIGKILL)
+        server.wait_for_log(f"(pid {old[1]}) was killed")
+        eventually(lambda: len(server.pids()) == 3)
+        (tried,) = [pid for pid in server.pids() if "time.sleep(60)" in _command(pid)]
+        (new,) = set(server.pids()) - {tried, *old}
+        eventually(lambda: _kinds_of_fds(new) == fds)
+
+
+def test_nothing_of_a_trial_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+    with exchangeable(tmp_path) as (server, link):
+        exchanged(link, SLOW_PROGRAM % sys.executable)
+        server.send_signal(signal.SIGUSR2)
+        eventually(lambda: (server.folder / "tried").exists())
+        server.send_signal(signal.SIGKILL)
+        assert server.wait() == -signal.SIGKILL  # the rig sees to it that nobody is left
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()

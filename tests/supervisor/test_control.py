@@ -40,8 +40,7 @@ class Scene:
             roster=SimpleNamespace(posts=Posts.of(1, 2, Limits(drain_s=30.0)), stopping=self.stopping),
             seats=[],
             hands=SimpleNamespace(settings=Settings(threads=3), settings_of={}),
-            on_reload_asked=self.reload,
-            on_upgrade_asked=self.upgrades.append,
+            changing=SimpleNamespace(ask_reload=self.reload, ask_upgrade=self.upgrades.append),
         )
         self.server = server
         self.control = Control(self.listener, server)
@@ -99,6 +98,19 @@ def heard(peer: socket.socket) -> dict[str, Any]:
         line += piece
     found: dict[str, Any] = json.loads(line)
     return found
+
+
+def test_another_program_takes_over_and_whoever_did_not_ask_for_that_hears_why(scene: Scene) -> None:
+    one, other, idle = scene.connect(), scene.connect(), scene.connect()
+    scene.ask(one, do="upgrade")
+    scene.ask(other, do="scale", workers=1)
+    scene.control.part(scene.upgrades[0])
+    for peer in (other, idle):
+        said = heard(peer)
+        assert (said["ok"], said["is_last"]) == (False, True)
+        assert said["text"] == "the server is just being upgraded in place; ask once more"
+        assert peer.recv(1) == b""
+    assert scene.control.fd_of(scene.upgrades[0]) >= 0, "who asked for it is kept"
 
 
 def test_requests_become_events(scene: Scene) -> None:
@@ -221,7 +233,7 @@ def test_without_a_descriptor_nobody_is_taken_for_a_while(scene: Scene) -> None:
 
 
 def test_a_bug_of_ours_costs_the_client(scene: Scene) -> None:
-    scene.server.on_upgrade_asked = lambda asker: 1 // 0
+    scene.server.changing.ask_upgrade = lambda asker: 1 // 0
     peer, other = scene.connect(), scene.connect()
     assert scene.ask(peer, do="upgrade") == []
     assert peer.recv(1) == b""

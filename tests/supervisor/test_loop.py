@@ -15,8 +15,7 @@ from paceline.supervisor.hands import Hands
 from paceline.supervisor.loop import Supervisor, supervise
 from paceline.supervisor.posts import SeatState
 from paceline.supervisor.roster import Roster
-from paceline.supervisor.vocabulary import Command, Event, Exited, Kill, Said, SeatEmptied, TimePassed, Vacate
-from paceline.worker.messages import Leaving, encode
+from paceline.supervisor.vocabulary import Command, Event, Kill, SeatEmptied, TimePassed, Vacate
 from supervisor.scene import Log
 from supervisor.stage import Stage, connect, stop, wait_gone
 
@@ -297,26 +296,6 @@ def test_a_kernel_without_pidfds_is_refused_at_once(hands: Hands, monkeypatch: p
     monkeypatch.setattr(processes, "open_pidfd", refuse)
     with pytest.raises(HostError, match=r"pidfd_open.*Function not implemented.*Linux must be 5\.3"):
         supervise(hands.settings, None, hands.system)
-
-
-def test_a_worker_that_is_buried_has_left_the_board(hands: Hands) -> None:
-    supervisor = Supervisor(hands)
-    supervisor.react(TimePassed())
-    (worker,) = supervisor.roster.posts.workers.values()
-    seat = hands.seats[worker.seat]
-    hands.carry_out(Kill(seat.number))
-    status = processes.reap_soon(seat.pid)
-    hands.board.sit(seat.number, pid=1, slot=0, generation=1, now_ns=1)
-    assert seat.control is not None
-    seat.control.close()
-    with seat.open_control() as theirs:
-        for n in range(20):
-            theirs.send(encode(Leaving(n)))
-    *said, exited = supervisor.bury(seat, status)
-    assert said == [Said(seat.number, Leaving(n)) for n in range(20)], "its last words, heard first"
-    assert isinstance(exited, Exited)
-    assert hands.board.snapshot().seats[seat.number].state == "free"
-    assert not seat.is_taken
 
 
 def test_a_machine_that_slept_takes_no_time(hands: Hands) -> None:

@@ -61,6 +61,16 @@ def test_the_new_workers_rise_one_by_one_beside_the_old_ones_and_wait() -> None:
     assert said(commands, "reloading") == [{"generation": 2}]
 
 
+def test_the_new_ones_have_as_long_for_their_start_as_their_own_settings_say() -> None:
+    scene = Scene.serving(1, boot=5.0)
+    scene.tell(ReloadAsked(ASKER, Settings(boot_timeout=50.0)))
+    scene.run(49.0)
+    assert scene.workers[scene.incoming(0)].state is State.BOOTING
+    (killed,) = said(scene.run(2.0), "worker-killed")
+    assert killed["why"] == "it was not ready after 50 s (--boot-timeout)"
+    assert scene.roster.posts.limits.boot_s == 5.0, "those that serve keep theirs"
+
+
 def test_when_all_are_there_they_serve_and_the_old_ones_hand_over() -> None:
     scene = Scene.serving(2)
     risen(scene)
@@ -182,8 +192,9 @@ def test_one_that_cannot_start_is_the_end_of_the_reload_and_of_nothing_else(slot
 
 
 def test_one_that_hangs_is_ended_by_the_boot_time() -> None:
-    scene = Scene.serving(1, boot=5.0)
-    reload(scene)
+    scene = Scene.serving(1)
+    scene.tell(ReloadAsked(ASKER, Settings(boot_timeout=5.0)))
+    scene.run(0.06)
     seat = scene.incoming(0)
     scene.run(5.5)
     commands = scene.tell(Exited(seat, "was killed by SIGABRT", None, detail="in hangs"))

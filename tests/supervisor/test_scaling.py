@@ -1,6 +1,7 @@
 """More workers and fewer, by example."""
 
 from paceline.settings import Settings
+from paceline.supervisor.lifecycle import State
 from paceline.supervisor.vocabulary import Answer, DrainAsked, Kill, ReloadAsked, ScaleAsked, Spawn, Tell
 from paceline.worker.messages import Drain
 from supervisor.scene import Scene, answer_of, of, said
@@ -46,6 +47,26 @@ def test_the_same_slot_again_does_not_get_two_processes_in_a_moment() -> None:
         scene.tell(ScaleAsked(0, by=1))
         scene.run(0)
     assert len(scene.spawned) <= 1
+
+
+def test_more_are_not_promised_than_there_are_seats_for() -> None:
+    """Those who leave sit in theirs for as long as they drain."""
+    scene = Scene.serving(4)
+    seats = len(scene.roster.posts.seats)
+    for _ in range(seats):
+        scene.tell(ScaleAsked(0, 1))
+        scene.tell(ScaleAsked(9, 4))
+        for _ in range(3):
+            scene.run(0.06)
+            for worker in scene.roster.posts.in_state(State.BOOTING):
+                scene.ready(worker.seat)
+    posts = scene.roster.posts
+    assert len(posts.slots) == 1
+    assert posts.spare_seats < 3
+    left = [worker.seat for worker in posts.retired()][:3]
+    for seat in left:
+        scene.leave(seat)
+    assert len(posts.slots) == 4, "as soon as somebody has left"
 
 
 def test_a_replacement_of_a_slot_that_goes_is_forgotten() -> None:

@@ -210,6 +210,17 @@ def test_more_threads_than_the_board_has_room_for(scene: Scene) -> None:
     end(scene)
 
 
+def test_each_of_the_two_must_fit_the_board(scene: Scene) -> None:
+    testament = scene.testament()
+    fewer = replace(testament, seats=testament.seats[:-1])
+    with pytest.raises(HostError, match="threads is 3, and the scoreboard of the running server has room for 2"):
+        upgrade.examine(fewer, replace(SETTINGS, threads=3))
+    more = replace(testament, seats=(*testament.seats, testament.seats[-1]))
+    with pytest.raises(HostError, match=r"has \d seats, and its state speaks of \d; restart the server instead"):
+        upgrade.examine(more, SETTINGS)
+    end(scene)
+
+
 def test_another_layout_of_the_board(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Board, "is_current", False)
     with pytest.raises(HostError, match=r"scoreboard of the running server \(Paceline 0\.9\) has another layout"):

@@ -33,6 +33,8 @@ class Scene:
         self.posts = Posts.of(1, 1, Limits(boot_s=5.0))
         self.posts.is_serving, self.posts.slots[0].seat = True, 0
         self.posts.workers[0] = Worker(0, 0, state=State.READY)
+        self.parted: list[int] = []
+        self.edits = SimpleNamespace(close=lambda: None, begin=lambda: self.said.append(("watched again", {})))
         self.start = SimpleNamespace(origin=self.command("pass", folder), passed={}, config=lambda: "")
         supervisor: Any = SimpleNamespace(
             log=SimpleNamespace(say=lambda event, **fields: self.said.append((event, fields))),
@@ -43,15 +45,19 @@ class Scene:
                 pid_file=None,
                 listeners=[],
                 settings=Settings(),
+                settings_of={},
                 target="echo",
                 signal_fds=self.signal_fds,
                 on_answer=self.answers.append,
                 presence=Presence(),
             ),
-            control=SimpleNamespace(fd_of=lambda asker: -1, is_dumping=False),
-            edits=SimpleNamespace(close=lambda: None),
+            control=SimpleNamespace(fd_of=lambda asker: -1, is_dumping=False, part=self.parted.append),
+            changing=SimpleNamespace(edits=self.edits),
             roster=SimpleNamespace(
-                posts=self.posts, stopping=SimpleNamespace(urgency=None), reloading=SimpleNamespace(running=None)
+                posts=self.posts,
+                stopping=SimpleNamespace(urgency=None),
+                reloading=SimpleNamespace(running=None),
+                is_awaited=False,
             ),
             started_at=0.0,
             steady=SimpleNamespace(gap_s=0.0),
@@ -123,18 +129,21 @@ def test_a_program_that_can_no_longer_be_executed(scene: Scene, tmp_path: Path) 
     scene.wait_for_rehearsal()
     scene.start.origin = Origin(("/no/python",), str(tmp_path), {})
     scene.upgrading.step(clock.now())
-    assert scene.events() == ["upgrade-rehearsed", "upgrading", "upgrade-failed"]
-    assert scene.said[-1][1]["why"].startswith("/no/python cannot be executed: No such file or directory")
+    assert scene.events() == ["upgrade-rehearsed", "upgrading", "upgrade-failed", "watched again"]
+    assert scene.parted == [7]
+    assert scene.said[-2][1]["why"].startswith("/no/python cannot be executed: No such file or directory")
     assert not any(os.get_inheritable(fd) for fd in scene.seats[0].private_fds())
 
 
-@pytest.mark.parametrize("what", ["stop", "reload", "worker"])
+@pytest.mark.parametrize("what", ["stop", "reload", "asker", "worker"])
 def test_the_moment_is_waited_for_but_not_for_ever(scene: Scene, what: str) -> None:
     match what:
         case "stop":
             scene.supervisor.roster.stopping.urgency = 1
         case "reload":
             scene.supervisor.roster.reloading.running = 1
+        case "asker":
+            scene.supervisor.roster.is_awaited = True
         case "worker":
             scene.posts.workers[0].state = State.BOOTING
     begun = clock.now()
@@ -145,7 +154,12 @@ def test_the_moment_is_waited_for_but_not_for_ever(scene: Scene, what: str) -> N
     scene.upgrading.step(begun + MOMENT_S - 1)
     assert scene.upgrading.is_running
     scene.upgrading.step(begun + MOMENT_S)
-    why = {"stop": "the server stops", "reload": "a reload runs", "worker": "a worker is just starting"}[what]
+    why = {
+        "stop": "the server stops",
+        "reload": "a reload runs",
+        "asker": "somebody waits for what comes before it",
+        "worker": "a worker is just starting",
+    }[what]
     assert scene.said[-1] == ("upgrade-failed", {"why": f"for 1 min there was no moment for it: {why}", "detail": ""})
     assert not scene.upgrading.is_running
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from paceline.host.processes import run_state
+from paceline.supervisor.seats import Seat
+from paceline.supervisor.vocabulary import Event
 from paceline.supervisor.watching import Edits, Watching
 from supervisor.scene import Log
 
@@ -27,6 +29,10 @@ def watching(tmp_path: Path) -> Iterator[Watching]:
     yield watching
     watching.close()
     assert run_state(watching.pid) != "R"
+
+
+def nobody(_seat: Seat | None) -> Iterator[Event]:
+    yield from ()
 
 
 def changed(watching: Watching) -> list[str]:
@@ -66,9 +72,10 @@ def test_a_folder_that_does_not_exist_is_its_end() -> None:
 def test_the_log_names_some_of_them_and_says_when_nobody_watches_any_more(watching: Watching, tmp_path: Path) -> None:
     log = Log()
     edits = Edits((), log)
-    assert edits.sources(iter) == {}
+    assert edits.sources(nobody) == {}
     edits._watching = watching
-    (source,) = edits.sources(iter)
+    (source,) = edits.sources(nobody)
+    assert edits.fds() == [source]
     for name in "abcde":
         (tmp_path / f"{name}.py").write_text("x")
     assert select.select([source], [], [], 10)[0]
@@ -78,4 +85,30 @@ def test_the_log_names_some_of_them_and_says_when_nobody_watches_any_more(watchi
     assert select.select([source], [], [], 10)[0]
     assert not edits.hear()
     assert log.said[1:] == [("not-watched", {})]
-    assert edits.sources(iter) == {}
+    assert edits.sources(nobody) == {}
+    assert edits.fds() == []
+
+
+def test_it_can_be_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    edits = Edits((str(tmp_path),), log)
+    try:
+        edits.close()
+        edits.begin()
+        assert len(edits.sources(nobody)) == 1
+        edits.begin()
+        assert len(edits.sources(nobody)) == 1
+        edits.close()
+        monkeypatch.setattr("sys.executable", "/no/python")
+        edits.begin()
+        assert log.said == [("not-watched", {})]
+    finally:
+        edits.close()
+
+
+def test_without_folders_nothing_is_taken_up() -> None:
+    log = Log()
+    edits = Edits((), log)
+    edits.begin()
+    assert edits.sources(nobody) == {}
+    assert log.said == []

@@ -54,20 +54,29 @@ def start(
 ) -> int:
     """A child that runs `command` in `folder`, in a process group of its own; returns its pid.  Raises OSError.
 
+    It is killed when this process ends, whatever ends it.
     What it writes goes to `output_fd`, and so does the reason if it cannot be executed: then it exits with 127.
     """
+    parent = os.getpid()
     with signals.blocked():
         pid = fork()
         if pid == 0:
-            _become(command, environment, folder, output_fd, keep)
+            _become(parent, command, environment, folder, output_fd, keep)
     return pid
 
 
 def _become(
-    command: Sequence[str], environment: Mapping[str, str], folder: str, output_fd: int, keep: Iterable[int]
+    parent: int,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    output_fd: int,
+    keep: Iterable[int],
 ) -> NoReturn:
     try:
         signals.install_wakeup_fd(-1)
+        if not processes.die_with_parent(parent, signal.SIGKILL):  # which exec keeps (prctl(2))
+            os._exit(127)
         os.setpgid(0, 0)
         nowhere = os.open(os.devnull, os.O_RDONLY)
         for fd, number in ((nowhere, 0), (output_fd, 1), (output_fd, 2)):

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from paceline import __version__
 from paceline.errors import SettingError
+from paceline.events import counted
 from paceline.supervisor.clients import Client
 from paceline.supervisor.requests import Request, RequestError, answer, parse
-from paceline.supervisor.seats import Seat
+from paceline.supervisor.seats import Seat, Sources
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Answer, DrainAsked, Event, ScaleAsked, StopAsked
 
@@ -64,13 +65,11 @@ class Control:
         """The clients': no worker may keep them."""
         return [client.socket.fileno() for client in self.clients if client.is_open]
 
-    def sources(self) -> dict[int, tuple[int, Callable[[Seat | None], Iterator[Event]], Seat | None]]:
+    def sources(self) -> Sources:
         """What is waited for: descriptor → poll(2) mask, who hears, None."""
         self.clients = [client for client in self.clients if client.is_open]
         found = {client.socket.fileno(): client for client in self.clients}
-        sources: dict[int, tuple[int, Callable[[Seat | None], Iterator[Event]], Seat | None]] = {
-            fd: (client.mask, partial(self._on_client, client), None) for fd, client in found.items()
-        }
+        sources: Sources = {fd: (client.mask, partial(self._on_client, client), None) for fd, client in found.items()}
         if self.listener is not None and self.server.now() >= self._deaf_until:
             sources[self.listener.fileno()] = (select.POLLIN, self._on_listener, None)
         return sources
@@ -94,11 +93,11 @@ class Control:
                 yield from self._guarded(client, self._serve)
         if self._dumps is not None:
             for asker, workers in self._dumps.step(now):
-                self._reply(asker, f"{len(workers)} worker{'s' * (len(workers) != 1)}", workers=workers)
+                self._reply(asker, counted(len(workers), "worker"), workers=workers)
 
     def on_answer(self, said: Answer) -> None:
         """Bring it to whoever asked, if he is still there."""
-        client = next((client for client in self.clients if client.asker == said.asker), None)
+        client = self._client_of(said.asker)
         if client is not None:
             client.asker = 0 if said.is_last else said.asker
             client.send(answer(said.text, said.detail, ok=said.ok, is_last=said.is_last), self.server.now())
@@ -114,7 +113,16 @@ class Control:
 
     def fd_of(self, asker: int) -> int:
         """The descriptor of the connection on which it was asked; -1: there is none any more."""
-        return next((client.socket.fileno() for client in self.clients if client.asker == asker and asker), -1)
+        client = self._client_of(asker)
+        return -1 if client is None else client.socket.fileno()
+
+    def part(self, asker: int) -> None:
+        """Another program takes over in this process: who is not this asker has his connection ended, and hears why."""
+        now = self.server.now()
+        for client in self.clients:
+            if client.asker != asker or not asker:
+                client.send(answer("the server is just being upgraded in place; ask once more", ok=False), now)
+                client.close()
 
     def adopt(self, fd: int) -> int:
         """Go on with the connection of whoever asked for the upgrade by which this program has taken over.
@@ -216,9 +224,9 @@ class Control:
             case "stop":
                 yield from self._stop(asker, at_once=request.now)
             case "reload":
-                yield from server.on_reload_asked(asker)
+                yield from server.changing.ask_reload(asker)
             case "upgrade":
-                server.on_upgrade_asked(asker)
+                server.changing.ask_upgrade(asker)
             case "scale":
                 yield ScaleAsked(asker, request.workers, request.by)
             case "drain":
@@ -253,9 +261,13 @@ class Control:
         except SettingError as error:
             self.on_answer(Answer(asker, str(error), ok=False))
 
+    def _client_of(self, asker: int) -> Client | None:
+        """Who waits for the answer, if he is still there."""
+        return next((client for client in self.clients if asker and client.asker == asker), None)
+
     def _reply(self, asker: int, text: str, **more: object) -> None:
         """The one answer to a request, with what only this command says."""
-        client = next((client for client in self.clients if client.asker == asker), None)
+        client = self._client_of(asker)
         if client is not None:
             client.asker = 0
             client.send(answer(text, more=more), self.server.now())

@@ -72,8 +72,8 @@ class Hands:
     """By generation, of those that still matter."""
     on_answer: Callable[[Answer], None] = lambda _answer: None
     """Who passes an answer on to whoever asked; set by the loop."""
-    client_fds: Callable[[], list[int]] = list
-    """The connections of the control socket; set by the loop."""
+    private_fds: Callable[[], list[int]] = list
+    """What no worker may keep, of what the loop has open; set by the loop."""
     presence: Presence = field(default_factory=Presence)
     """How others find the server."""
 
@@ -132,7 +132,7 @@ class Hands:
         settings = self.settings_of.get(command.generation, self.settings)
         private = {fd for other in self.seats for fd in other.private_fds()} | set(self.signal_fds)
         private |= {self.pid_file.fd} if self.pid_file is not None else set()
-        private |= {*self.presence.fds(), *self.client_fds()}
+        private |= {*self.presence.fds(), *self.private_fds()}
         return Plan(
             settings=settings,
             target=settings.target if isinstance(self.target, str) else self.target,

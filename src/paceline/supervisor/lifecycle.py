@@ -75,6 +75,8 @@ class Worker:
     state: State = State.FORKING
     pid: int = 0
     forked_at: float = 0.0
+    boot_s: float = 0.0
+    """What its start may take."""
     ready_at: float | None = None
     kill_at: float | None = None
     """When it is killed unless something happens before."""

@@ -24,16 +24,17 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from paceline import clock
-from paceline.errors import PacelineError, SettingError, UsageError
-from paceline.host import processes, signals
+from paceline.errors import UsageError
+from paceline.host import signals
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
 from paceline.supervisor import child
 from paceline.supervisor.bulletin import Bulletin
+from paceline.supervisor.burying import Burying
+from paceline.supervisor.changing import Changing, LookAgain
 from paceline.supervisor.check import check
 from paceline.supervisor.control import Control
 from paceline.supervisor.hands import Hands
@@ -42,40 +43,27 @@ from paceline.supervisor.lifecycle import State
 from paceline.supervisor.opening import opened
 from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.roster import Roster
-from paceline.supervisor.seats import Seat
+from paceline.supervisor.seats import Hear, Seat, Sources
 from paceline.supervisor.sentences import span_text
-from paceline.supervisor.size import size_of, why_no_room
 from paceline.supervisor.start import Start
 from paceline.supervisor.steady import Steady
 from paceline.supervisor.system import System
 from paceline.supervisor.vocabulary import (
-    Answer,
     Event,
-    ReloadAsked,
     Said,
     Say,
     ScaleAsked,
-    SeatEmptied,
     StopAsked,
     Ticked,
     TimePassed,
 )
-from paceline.supervisor.watching import Edits
 from paceline.worker.messages import Dumped
-
-if TYPE_CHECKING:
-    from paceline.supervisor.testament import Testament
-    from paceline.supervisor.upgrading import Upgrading
 
 __all__ = ["check", "serve", "supervise"]
 
 TICK_S = 1.0
 WARY_MS = 50
 """After a bug in the loop nothing but signals is waited for, for so long, so that it does not spin."""
-Hear = Callable[[Seat | None], Iterator[Event]]
-
-LookAgain = Callable[[Settings], Settings]
-"""From the settings that count now to those that a reload would serve with.  Raises PacelineError: it refuses."""
 
 
 def serve(
@@ -136,17 +124,16 @@ class Supervisor:
 
             posts = adopt_posts(left, self.seats, limits, self.now())
         self.roster = Roster(posts, size.most_workers, hands.system.random)
-        self.look_again = look_again
         self.inquest = Inquest(hands.board)
         self.started_at = self.tick_at = self.now()
         if left is not None:
             self.started_at = left.started_at
         reloads = 0 if left is None else left.reloads
         self.bulletin = Bulletin(self.start.manager, clock.now(), settings.heartbeat, reloads)
-        self.upgrading: Upgrading | None = None
         self.control = Control(hands.presence.listener, self)
-        self.edits = Edits(self.start.watched, self.log)
-        hands.on_answer, hands.client_fds = self.control.on_answer, self.control.fds
+        self.changing = Changing(self, look_again)
+        self.burying = Burying(self)
+        hands.on_answer, hands.private_fds = self.control.on_answer, self.private_fds
         self.is_wary = False
         """Something has just gone wrong in here."""
 
@@ -156,7 +143,8 @@ class Supervisor:
         """Until the roster says that it is over; returns the exit code."""
         child.flush_prints()
         if self.start.testament is not None:
-            self.take_over(self.start.testament)
+            for event in self.changing.take_over(self.start.testament):
+                self.react(event)
         while self.hands.exit_code is None:
             try:
                 self.bulletin.look(self.roster, self.board, self.hands.places, clock.now())
@@ -172,17 +160,24 @@ class Supervisor:
 
     def close(self) -> None:
         """At the end, whichever it is."""
-        if self.upgrading is not None:
-            self.upgrading.close()
+        self.changing.close()
         self.control.close()
-        self.edits.close()
+
+    def private_fds(self) -> list[int]:
+        """What no worker may keep, of all that is open only for a time."""
+        return [*self.control.fds(), *self.changing.fds()]
 
     def wait(self) -> list[tuple[Hear, Seat | None]]:
         """Wait until something happened; returns who is to be heard, in this order."""
         if self.is_wary:
             self.pause()
         now = self.now()
-        others = (self.roster.next_at, self.bulletin.next_at(self.steady.gap_s), self.upgrade_at, self.control.next_at)
+        others = (
+            self.roster.next_at,
+            self.bulletin.next_at(self.steady.gap_s),
+            self.changing.next_at,
+            self.control.next_at,
+        )
         until = min((self.tick_at, *(at for at in others if at is not None)))
         sources = self.sources()
         poll = select.poll()
@@ -192,24 +187,22 @@ class Supervisor:
         self.steady.on_woken(max(now, until))
         return [*(sources[fd][1:] for fd, _ in ready), (self.on_time, None)]
 
-    def sources(self) -> dict[int, tuple[int, Hear, Seat | None]]:
+    def sources(self) -> Sources:
         """What is waited for: descriptor → poll(2) mask, who hears, about which seat."""
-        sources: dict[int, tuple[int, Hear, Seat | None]] = {
+        sources: Sources = {
             self.hands.signal_fds[0]: (select.POLLIN, self.on_signals, None),
             self.hands.signal_fds[2]: (select.POLLIN, self.on_terminal_signals, None),
             **self.control.sources(),
-            **self.edits.sources(self.on_edits),
+            **self.changing.sources(),
         }
-        if self.upgrading is not None and self.upgrading.rehearsal is not None:
-            sources[self.upgrading.rehearsal.pidfd] = (select.POLLIN, self.on_upgrade, None)
         for seat in self.seats:
             if seat.is_taken:
                 if seat.control is not None and not seat.is_deaf:
                     mask = select.POLLIN | (select.POLLOUT if seat.outbox else 0)
                     sources[seat.control.fileno()] = (mask, self.on_control, seat)
-                sources[seat.pidfd] = (select.POLLIN, self.on_ended, seat)
+                sources[seat.pidfd] = (select.POLLIN, self.burying.on_ended, seat)
             elif self.hands.ready and not seat.is_stuck:
-                sources[seat.inbox.reader.fileno()] = (select.POLLIN, self.on_inbox, seat)
+                sources[seat.inbox.reader.fileno()] = (select.POLLIN, self.burying.on_inbox, seat)
         return sources
 
     def react(self, event: Event) -> None:
@@ -261,73 +254,19 @@ class Supervisor:
                 case signal.SIGQUIT:
                     yield StopAsked(name, at_once=True)
                 case signal.SIGHUP:
-                    yield from self.on_reload_asked()
+                    yield from self.changing.ask_reload()
                 case signal.SIGUSR2:
-                    self.on_upgrade_asked()
+                    self.changing.ask_upgrade()
                 case signal.SIGUSR1:
                     self.hands.reopen_logs()
                 case signal.SIGCHLD:
-                    yield from self.on_orphans()
+                    yield from self.burying.on_orphans()
                 case _:
                     self.log.say("signal-unused", signal=name)
 
     def on_terminal_signals(self, _seat: Seat | None) -> Iterator[Event]:
         for number in signals.take_signalfd(self.hands.signal_fds[2]):
             yield ScaleAsked(0, by=1 if number == signal.SIGTTIN else -1)
-
-    def on_reload_asked(self, asker: int = 0) -> Iterator[Event]:
-        """Find out what a reload would serve with, and ask for it."""
-        self.bulletin.on_reload_asked()
-        hands, posts = self.hands, self.roster.posts
-        before = hands.settings_of.get(posts.generation, hands.settings)
-        try:
-            if not isinstance(hands.target, str):
-                raise UsageError(
-                    "the handler was given as an object, which no reload can import anew; serve it by name, as "
-                    "'module:attribute'"
-                )
-            settings = before if self.look_again is None else self.look_again(before)
-            if why := why_no_room(settings, hands.size, self.board.layout.threads):
-                raise SettingError(why)
-        except PacelineError as error:
-            self.log.say("reload-refused", why=str(error))
-            self.bulletin.on_said("reload-refused", {"why": str(error)})
-            if asker:
-                hands.on_answer(Answer(asker, str(error), ok=False))
-            return
-        workers = 0
-        if settings.workers != before.workers:
-            workers = size_of(settings, *hands.system.usable_cores()).workers
-        yield ReloadAsked(asker, settings, workers)
-
-    def on_edits(self, _seat: Seat | None) -> Iterator[Event]:
-        if self.edits.hear():
-            yield from self.on_reload_asked()
-
-    # An upgrade in place
-
-    def take_over(self, left: "Testament") -> None:
-        """The program that was in this process before has left all this to us: reload, so that the workers follow."""
-        self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
-        self.hands.publish()
-        for event in self.on_reload_asked(self.control.adopt(left.asker)):
-            self.react(event)
-
-    def on_upgrade_asked(self, asker: int = 0) -> None:
-        from paceline.supervisor.upgrading import Upgrading  # only an upgrade pays for it
-
-        self.upgrading = self.upgrading or Upgrading(self)
-        self.upgrading.ask(asker, self.now())
-
-    @property
-    def upgrade_at(self) -> float | None:
-        return None if self.upgrading is None else self.upgrading.next_at
-
-    def on_upgrade(self, _seat: Seat | None = None) -> Iterator[Event]:
-        """Its rehearsal has ended, or it is time to look."""
-        if self.upgrading is not None:
-            self.upgrading.step(self.now())
-        yield from ()
 
     def on_control(self, seat: Seat | None) -> Iterator[Event]:
         assert seat is not None
@@ -340,41 +279,6 @@ class Supervisor:
         if seat.is_deaf and worker is not None and worker.state is State.DRAINING:
             self.hands.tell_by_signal(seat)
 
-    def on_ended(self, seat: Seat | None) -> Iterator[Event]:
-        assert seat is not None
-        status = processes.reap(seat.pid) if seat.is_taken else None
-        if status is not None:
-            yield from self.bury(seat, status)
-
-    def bury(self, seat: Seat, status: int) -> Iterator[Event]:
-        """A worker is dead and reaped: hear its last words, look at what it was doing, clear its seat."""
-        while words := seat.hear():
-            for message in words:
-                yield Said(seat.number, message)
-        exited = self.inquest.inquire(seat.number, seat.fault_fd, status, self.now())
-        self.board.leave(seat.number)
-        seat.leave()
-        yield exited
-
-    def on_inbox(self, seat: Seat | None) -> Iterator[Event]:
-        assert seat is not None
-        if not seat.is_taken and self.hands.move_inbox(seat):
-            yield SeatEmptied(seat.number)
-
-    def on_orphans(self) -> Iterator[Event]:
-        """As PID 1: all that has ended, workers among them."""
-        while (pid := processes.find_ended()) is not None:
-            status = processes.reap(pid)
-            if status is None:
-                return
-            seat = next((seat for seat in self.seats if seat.pid == pid), None)
-            if seat is not None:
-                yield from self.bury(seat, status)
-            elif self.upgrading is not None and self.upgrading.is_rehearsed_by(pid):
-                self.upgrading.step(self.now(), status)
-            else:
-                self.log.say("orphan-reaped", pid=pid, cause=processes.cause_of(status))
-
     def on_time(self, _seat: Seat | None) -> Iterator[Event]:
         now = self.now()
         if now >= self.tick_at:
@@ -382,7 +286,7 @@ class Supervisor:
             yield from self.on_tick(now)
         if self.roster.next_at is not None and self.roster.next_at <= now:
             yield TimePassed()
-        yield from self.on_upgrade()
+        self.changing.on_time()
         yield from self.control.on_time()
 
     def on_tick(self, now: float) -> Iterator[Event]:
@@ -394,6 +298,6 @@ class Supervisor:
         yield Ticked(self.hands.find_waiting(), beats, usage)
         for seat in self.seats:
             if seat.is_stuck or self.roster.is_emptying(seat.number):
-                yield from self.on_inbox(seat)
+                yield from self.burying.on_inbox(seat)
         if self.hands.system.is_init:
-            yield from self.on_orphans()
+            yield from self.burying.on_orphans()

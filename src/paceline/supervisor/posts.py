@@ -113,6 +113,11 @@ class Posts:
     def has_free_seat(self) -> bool:
         return SeatState.FREE in self.seats
 
+    @property
+    def spare_seats(self) -> int:
+        """Free seats that no slot without a worker waits for."""
+        return self.seats.count(SeatState.FREE) - sum(slot.seat is None for slot in self.slots)
+
     def named(self, worker: Worker, now: float) -> dict[str, object]:
         return {"slot": worker.slot, "pid": worker.pid, "uptime": span_text(now - worker.forked_at)}
 

@@ -75,6 +75,10 @@ class Rehearsal:
             raise
         return cls(pid, pidfd, output_fd, now + within_s, within_s)
 
+    def fds(self) -> list[int]:
+        """Its descriptors."""
+        return [self.pidfd, self._output_fd]
+
     def try_finish(self, now: float) -> Outcome | None:
         """The outcome, if it has ended; one that takes too long, or writes too much, is killed.  Never waits."""
         status = processes.reap(self.pid) if self.pid else processes.UNKNOWN

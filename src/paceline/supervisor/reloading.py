@@ -45,6 +45,11 @@ class Reloading:
     scale_to: int = 0
     """So many workers are wanted since the last reload; whoever sees to it sets it to 0."""
 
+    @property
+    def limits(self) -> Limits:
+        """Of the new workers."""
+        return self.posts.limits if self.running is None else Limits.of(self.running.settings)
+
     def on_asked(self, event: ReloadAsked) -> Iterator[Command]:
         self.waiting = event
         if event.asker:
@@ -88,7 +93,7 @@ class Reloading:
     def next_at(self) -> float | None:
         """When the next worker may be made; None: not before something else happens."""
         slot = self._next()
-        if slot is None or not self.posts.has_free_seat:
+        if slot is None or self.posts.spare_seats <= 0:
             return None
         return slot.fork_at if self.refusals else slot.forked_at + RESPAWN_S
 

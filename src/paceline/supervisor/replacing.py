@@ -115,7 +115,7 @@ class Replacing:
     def _next(self) -> Slot | None:
         posts = self.posts
         number = next(iter(self.wanted), None)
-        if number is None or not posts.has_free_seat or any(slot.incoming is not None for slot in posts.slots):
+        if number is None or posts.spare_seats <= 0 or any(slot.incoming is not None for slot in posts.slots):
             return None
         if posts.retired() and not self.wanted[number].is_urgent:
             return None

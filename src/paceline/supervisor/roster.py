@@ -107,6 +107,14 @@ class Roster:
                 times += [slot.fork_at for slot in self._vacant()]
         return min((at for at in times if at is not None), default=None)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody waits for the outcome of what he has asked for."""
+        awaited = [*self.reloading.askers, *self.reloading.waiting_askers]
+        awaited += [event.asker for event in self.scaling.waiting]
+        awaited += [wanted.asker for wanted in self.replacing.wanted.values()]
+        return any(awaited)
+
     def is_emptying(self, seat: int) -> bool:
         """Its worker is dead, and SeatEmptied is awaited."""
         return self.posts.seats[seat] is SeatState.EMPTYING
@@ -153,7 +161,8 @@ class Roster:
     def _on_forked(self, event: Forked, now: float) -> Iterator[Command]:
         worker = self.posts.workers[event.seat]
         worker.advance(Forked)
-        worker.pid, worker.forked_at, worker.kill_at = event.pid, now, now + self.posts.limits.boot_s
+        worker.boot_s = self.reloading.limits.boot_s if worker.standby else self.posts.limits.boot_s
+        worker.pid, worker.forked_at, worker.kill_at = event.pid, now, now + worker.boot_s
         slot = self.posts.slots[worker.slot]
         slot.forked_at = self.posts.forked_at[slot.number] = now
         slot.refusals = 0
@@ -315,7 +324,7 @@ class Roster:
     def _why_overdue(self, worker: Worker) -> str:
         match worker.state:
             case State.BOOTING:
-                return f"was not ready after {span_text(self.posts.limits.boot_s)} (--boot-timeout)"
+                return f"was not ready after {span_text(worker.boot_s)} (--boot-timeout)"
             case State.DRAINING:
                 return "still ran calls when the drain time was over"
             case _:

@@ -1,7 +1,8 @@
 """More workers, and fewer.  Pure: a part of the roster.
 
 More of them start at once; fewer means that the last ones hand their connections over and leave.  During a reload, and
-before the first worker is ready, what is asked for waits.
+before the first worker is ready, what is asked for waits; so it does while so many still leave that the new ones would
+find no seat.
 """
 
 from collections import deque
@@ -26,6 +27,8 @@ class Scaling:
     def go(self, now: float) -> Iterator[Command]:
         """Have as many as was asked for: only where it ends counts, so that nobody is sent away who is wanted again."""
         slots, before = self.posts.slots, len(self.posts.slots)
+        if self._outcome(before) - before > max(0, self.posts.spare_seats):
+            return
         after = before
         while self.waiting:
             event = self.waiting.popleft()
@@ -49,6 +52,13 @@ class Scaling:
         del slots[after:]
         for worker in leaving:
             yield from self.posts.retire(worker, now)
+
+    def _outcome(self, workers: int) -> int:
+        """How many there will be when all that waits is done."""
+        for event in self.waiting:
+            wanted = workers + event.by if event.by else event.workers
+            workers = wanted if 1 <= wanted <= self.most_workers else workers
+        return workers
 
     def forget_all(self, why: str) -> Iterator[Command]:
         while self.waiting:

@@ -10,11 +10,12 @@ import os
 import resource
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from paceline.errors import HostError
 from paceline.host import memory, passing
 from paceline.host.descriptors import Spare
+from paceline.supervisor.vocabulary import Event
 from paceline.worker.messages import MOST_BYTES, Message, Nudge, decode, encode
 from paceline.worker.plan import Inbox
 
@@ -22,6 +23,11 @@ PER_SEAT = 3
 """Descriptors that every seat has: the two ends of its inbox, and its memfd."""
 MOST_AT_ONCE = 16
 """Messages taken from one worker before anybody else is heard."""
+
+Hear = Callable[["Seat | None"], Iterator[Event]]
+"""What the loop calls when a descriptor is ready."""
+Sources = dict[int, tuple[int, Hear, "Seat | None"]]
+"""What the loop waits for: descriptor → poll(2) mask, who hears, about which seat."""
 
 
 class Seat:

@@ -114,6 +114,8 @@ class Testament:
     passed: dict[str, str] = field(default_factory=dict)
     """The sockets that the service manager passed: name by descriptor (host/activation.py)."""
     files: tuple[FileLeft, ...] = ()
+    workers_setting: int = -1
+    """What the setting `workers` was when that number counted; 0: auto, -1: not known."""
     target: str = ""
     """What is served, as text; empty: not known."""
     config: str = ""

@@ -100,6 +100,7 @@ def testament_of(server: Server) -> Testament:
         gap_s=server.gap_s,
         reloads=server.reloads,
         fixed=fixed_of(server.settings),
+        workers_setting=server.settings.workers or 0,
         passed={str(fd): name for fd, name in (server.passed or {}).items()},
         files=server.files,
         target=server.target,
@@ -236,7 +237,12 @@ def examine(testament: Testament, settings: Settings) -> None:
                 f"the scoreboard of the running server (Paceline {testament.paceline}) has another layout than that of "
                 f"this version ({__version__}); an upgrade in place cannot change it, restart the server instead"
             )
-        if (board.layout.seats, board.layout.threads) < (len(testament.seats), settings.threads):
+        if board.layout.seats < len(testament.seats):
+            raise HostError(
+                f"the scoreboard of the running server has {board.layout.seats} seats, and its state speaks of "
+                f"{len(testament.seats)}; restart the server instead"
+            )
+        if board.layout.threads < settings.threads:
             raise HostError(
                 f"threads is {settings.threads}, and the scoreboard of the running server has room for "
                 f"{board.layout.threads} in each worker; restart the server to have more"

@@ -46,6 +46,10 @@ class Upgrading:
         """The process in which the new program is tried is this one, which somebody else has reaped (as PID 1)."""
         return self.rehearsal is not None and self.rehearsal.pid == pid
 
+    def fds(self) -> list[int]:
+        """What belongs to the rehearsal: no worker may keep it."""
+        return self.rehearsal.fds() if self.rehearsal is not None else []
+
     @property
     def next_at(self) -> float | None:
         """When `step` is to be called although nothing has happened."""
@@ -114,12 +118,14 @@ class Upgrading:
             try:
                 self.say("upgrading", command=" ".join(origin.command))
                 self._answer(self.asker, "the new version was tried and takes over now", is_last=False)
-                self.supervisor.edits.close()  # the next program has a process of its own for that
+                self.supervisor.changing.edits.close()  # the next program has a process of its own for that
+                self.supervisor.control.part(self.asker)
                 replace_image(origin, testament, state_fd, lambda: signals.take_received(wake_fd))
             finally:  # only after an error
                 memory.close(state_fd)
         except (PacelineError, OSError) as error:
             self._refuse(str(error))
+            self.supervisor.changing.edits.begin()
 
     def _testament(self) -> Testament:
         is_ = self.supervisor
@@ -131,7 +137,7 @@ class Upgrading:
                 seats=is_.seats,
                 listeners=is_.hands.listeners,
                 posts=is_.roster.posts,
-                settings=is_.hands.settings,
+                settings=is_.hands.settings_of.get(is_.roster.posts.generation, is_.hands.settings),
                 started_at=is_.started_at,
                 gap_s=is_.steady.gap_s,
                 reloads=is_.bulletin.reloads,
@@ -149,6 +155,8 @@ class Upgrading:
             return "the server stops"
         if roster.reloading.running is not None:
             return "a reload runs"
+        if roster.is_awaited:
+            return "somebody waits for what comes before it"
         if self.supervisor.control.is_dumping:
             return "stacks are being collected"
         return why_not_now(roster.posts)

@@ -1,8 +1,8 @@
 """Watching the user's files (`--dev`): a process of its own, because the library that does it starts threads.
 
 The supervisor must have one thread when it forks.  So `python -m paceline.supervisor.watching FOLDER…` watches, and
-writes one line for each batch of changes: the files' names, with tabs between them.  It ends when its standard input
-does, which is ours, or with us, whatever ends us.
+writes one line for each batch of changes: the files' names, with tabs between them.  It is killed at our end, whichever
+that is: by us, or by the kernel (PR_SET_PDEATHSIG, prctl(2)).
 
 `Watching` is the supervisor's side of that: a descriptor to wait for, and what changed.  `Edits` is what its loop has
 of it.  Neither waits.
@@ -13,15 +13,12 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from paceline.errors import HostError
 from paceline.host import processes
+from paceline.supervisor.seats import Hear, Sources
 from paceline.supervisor.system import Says
-
-Hear = Callable[[Any], Iterator[Any]]
-"""What the loop calls when a descriptor is ready."""
 
 SETTLE_MS = 200
 """Changes so close together are one: an editor writes a file in several steps, a checkout writes many files."""
@@ -39,7 +36,9 @@ class Watching:
 
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, *folders], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-P", "-m", __name__, str(os.getpid()), *folders],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
             )
         except OSError as error:
             raise HostError(f"no process can be made to watch the files: {error.strerror}; leave --dev out") from error
@@ -64,12 +63,15 @@ class Watching:
                     changed |= dict.fromkeys(os.fsdecode(line).split("\t"))
         return list(changed)
 
+    def fds(self) -> list[int]:
+        """Its pipe."""
+        return [self.fd]
+
     def close(self) -> None:
         """End it, and wait for that."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if self._process.stdout is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdout.close()
         self._process.kill()
         self._process.wait()
 
@@ -78,10 +80,23 @@ class Edits:
     """What the loop has of `Watching`: nothing where no folders are watched."""
 
     def __init__(self, folders: Sequence[str], log: Says) -> None:
+        self._folders = folders
         self._log = log
         self._watching = Watching(folders) if folders else None
 
-    def sources(self, hear: Hear) -> dict[int, tuple[int, Hear, None]]:
+    def begin(self) -> None:
+        """Watch again, after `close`; if no process can be made for it, the log says that nobody watches."""
+        if self._folders and self._watching is None:
+            try:
+                self._watching = Watching(self._folders)
+            except HostError:
+                self._log.say("not-watched")
+
+    def fds(self) -> list[int]:
+        """What no worker may keep."""
+        return self._watching.fds() if self._watching is not None else []
+
+    def sources(self, hear: Hear) -> Sources:
         """What is to be waited for, and who is to be called then."""
         return {self._watching.fd: (select.POLLIN, hear, None)} if self._watching is not None else {}
 
@@ -118,14 +133,15 @@ def watch(folders: Sequence[str]) -> Iterator[list[str]]:
         yield sorted({os.path.relpath(path, folders[0]) for _, path in changes})
 
 
-def main(folders: Sequence[str]) -> None:
+def main(supervisor_pid: int, folders: Sequence[str]) -> None:
     """Be that process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    processes.die_with_parent(os.getppid(), signal.SIGKILL)
+    if not processes.die_with_parent(supervisor_pid, signal.SIGKILL):
+        return
     for names in watch(folders):
         os.write(1, os.fsencode("\t".join(names)) + b"\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])
