@@ -4,6 +4,7 @@ import re
 
 from leftovers import wait_gone
 from paceline.clock import now
+from peer import Peer
 from testbed import Server, running
 
 LINES = ("--framing", "line", "--workers", "1")
@@ -55,6 +56,34 @@ def test_a_call_that_hangs_is_shown_and_its_worker_replaced() -> None:
         assert who(server) != old
         assert server.log.count("has run for") == 2, "the worker and the supervisor said it once each"
     assert "Traceback" not in server.log
+
+
+def on_each_worker(server: Server) -> dict[int, Peer]:
+    """A connection to each, by its pid."""
+    found: dict[int, Peer] = {}
+    while len(found) < len(server.pids()):
+        peer = server.connect()
+        peer.send(b"who\n")
+        found.setdefault(int(peer.line()), peer)
+    return found
+
+
+def test_two_workers_whose_calls_hang_are_replaced_one_after_the_other() -> None:
+    with running("app.py:answer", "--framing", "line", "--workers", "2", "--timeout", "500ms", files=APP) as server:
+        quiet, hanging = on_each_worker(server), on_each_worker(server)
+        for peer in hanging.values():
+            peer.send(b"hang\n")
+        for pid, peer in hanging.items():
+            server.wait_for_log(f"(pid {pid}) is replaced: a call of {peer.name} has run for ")
+        wait_gone(list(hanging))
+        for peer in hanging.values():
+            assert peer.ended()
+        now_there = server.pids()
+        for peer in quiet.values():
+            peer.send(b"who\n")
+            assert int(peer.line()) in now_there, "who was quiet has moved"
+        replaced = [line for line in server.log.splitlines() if " is replaced: " in line]
+        assert len(replaced) == 2, "each is told once"
 
 
 def test_all_threads_of_a_worker_hang() -> None:

@@ -84,8 +84,9 @@ def leaver(handler: Callable[..., Any] | None = None, *, run: bool = True, **set
         try:
             yield Leaver(worker, seats)
         finally:
-            if isinstance(made, Handler):
-                made.gate.open()
+            for gate in vars(made).values():
+                if isinstance(gate, Gate):
+                    gate.open()
 
 
 def say(client: socket.socket, line: bytes = b"ping") -> None:
@@ -117,6 +118,50 @@ def test_without_connections_it_is_over_and_says_so_quietly() -> None:
         here.watcher.end()
         assert here.bed.log.find("nothing-handed-over")
         assert not here.bed.log.find("handed-over")
+
+
+class SlowStart:
+    """Its second thread does not come up."""
+
+    def __init__(self) -> None:
+        self.first, self.second, self.starting = Gate(), Gate(), Gate()
+        self.starts = 0
+
+    def thread_start(self) -> None:
+        self.starts += 1
+        if self.starts == 2:
+            self.starting.wait()
+
+    def __call__(self, message: bytes) -> bytes:
+        {b"first": self.first, b"second": self.second}[message].wait()
+        return message
+
+
+def test_a_thread_that_does_not_come_up_is_no_reason_to_cut_the_call_of_another() -> None:
+    handler = SlowStart()
+    with leaver(handler, timeout=5.0) as here:
+        client = here.bed.connect()
+        client.sendall(b"first\n")
+        handler.first.wait_entered()
+        here.bed.tick(3)  # somebody else is to lead
+        handler.starting.wait_entered()
+        handler.first.open()
+        assert receive_exactly(client, 6) == b"first\n"
+        here.bed.wait_parked()
+        for _ in range(40):
+            here.bed.now += 0.25
+            here.watcher.tick(here.bed.now)
+        (said,) = here.bed.log.find("call-stuck")
+        assert said["call"] == "thread_start"
+        client.sendall(b"second\n")
+        handler.second.wait_entered()
+        here.leave()
+        here.bed.tick(3)
+        assert not here.watcher.draining.is_over()
+        handler.second.open()
+        assert receive_exactly(client, 7) == b"second\n"
+        here.tick_until(here.watcher.draining.is_over)
+        assert here.watcher.end() == 0
 
 
 def test_a_call_that_runs_is_finished_and_its_connection_moves_then() -> None:

@@ -88,6 +88,27 @@ def test_whose_connection_a_thread_has_in_hand(as_: str) -> None:
         gate.open()
 
 
+def test_it_is_not_the_one_that_the_thread_had_before() -> None:
+    gate = Gate()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"wait":
+            gate.wait()
+        return message
+
+    with bed(handler) as worker:
+        one, other = worker.connect(), worker.connect()
+        for _ in range(3):  # at least the last one by the fast path, which is slow in forgetting
+            one.sendall(b"x")
+            assert one.recv(1) == b"x"
+        worker.worker.sample_due = True  # the next one goes the careful way
+        other.sendall(b"wait")
+        gate.wait_entered()
+        found = [stacks.connection_of(stacks.walk(frame)) for frame in stacks.frames_now().values()]
+        assert [c for c in found if c is not None] == [worker.connections()[1]]
+        gate.open()
+
+
 def test_an_empty_stack_is_no_text() -> None:
     assert stacks.walk(None) == []
     assert stacks.text_of([]) == ""

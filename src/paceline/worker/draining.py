@@ -20,6 +20,7 @@ from paceline.events import counted
 from paceline.scoreboard.fields import ThreadState
 from paceline.worker.balance import Takers
 from paceline.worker.connection import Connection
+from paceline.worker.crew import Member
 from paceline.worker.giving import Giving, Reach, reach
 from paceline.worker.lifecycle import State
 from paceline.worker.tables import MORE
@@ -63,7 +64,7 @@ class Draining:
         self.giving = giving
         self.hand_over = False
         """Others go on serving: nobody waits here for calls that take too long."""
-        self.count_stuck: Callable[[], int] = lambda: 0  # set once, by the watcher
+        self.late: Callable[[], set[Member]] = set  # set once, by the watcher
         self.on_turned: Callable[[], None] = lambda: None  # set once, by the watcher
         self.has_turned = False
         """What was parked when the drain began has been handed over, as far as it could be."""
@@ -128,17 +129,19 @@ class Draining:
         found = [c for c in tables.open.copy().values() if c.phase not in (State.LINGERING, State.CLOSED)]
         owned = sum(c.fd not in tables.parked for c in found)
         waiting = sum(c.fd in tables.parked and (c.out is not None or has_work(c)) for c in found)
-        return min(owned, self._calls_running()) + waiting + self.worker.held.taken
+        return min(owned, len(self._in_calls())) + waiting + self.worker.held.taken
 
     def is_over(self) -> bool:
         """No connection is open, and nobody is in a call; but for calls that take too long, if others go on serving."""
         tables = self.worker.tables
-        stuck = self.count_stuck() if self.hand_over else 0
-        return not tables.parked and len(tables.open) <= stuck and self._calls_running() <= stuck
+        if tables.parked:
+            return False
+        late = self.late() if self.hand_over else set()
+        return self._in_calls() <= late and len(tables.open) <= len(late)  # each of them has one, at the most
 
-    def _calls_running(self) -> int:
+    def _in_calls(self) -> set[Member]:
         words = self.worker.words
-        return sum(words[member.state] in _IN_CALLS for member in list(self.worker.crew.members.values()))
+        return {member for member in list(self.worker.crew.members.values()) if words[member.state] in _IN_CALLS}
 
     # Handing over
 

@@ -3,8 +3,9 @@
 Called by the watcher, on the worker's main thread.  It reads the threads' cells and their stacks from outside and takes
 no lock of theirs, so it answers while all of them hang; only C code that keeps the GIL keeps it, too, from running.
 
-A call that is late is reported once: a line in the log with its stack, a Stuck to the supervisor, which replaces this
-worker.  The call itself goes on; nothing can end a thread from outside.  If it ends after all, the log says so.
+A call that is late is reported once, by a line in the log with its stack.  The supervisor is told at once, and again
+each second while it goes on (of several, the longest): it replaces one worker after the other, and must not forget the
+last.  The call itself goes on; nothing can end a thread from outside.  If it ends after all, the log says so.
 """
 
 import threading
@@ -22,6 +23,9 @@ from paceline.worker.worker import Worker
 
 PEER_PACE_S = 0.5
 """Between two looks while calls wait for their peers: one may come back, and nobody wakes the watcher for it."""
+
+TELL_S = 1.0
+"""Between two words to the supervisor about calls that are late."""
 
 DUMP_CHARACTERS = 32 * 1024
 """The most of a dump: it must fit into one message.  Behind it only the headings follow, and then their number."""
@@ -52,6 +56,9 @@ class Reports:
         self.has_supervisor = plan.supervisor_pid > 0
         self.overdue: Overdue[Member] = Overdue(self.limit.seconds)
         self.next_at = 0.0
+        self._peers: dict[Member, str] = {}
+        """Of the calls that were reported and go on: for whom they are."""
+        self._tell_at = 0.0
         self._within_s = 0.0
         """How soon the watcher must look again: the pace, while somebody is in a call."""
 
@@ -75,13 +82,22 @@ class Reports:
             self._within_s = PEER_PACE_S
             self.next_at = now + PEER_PACE_S
         for member, seconds in found.ended:
+            self._peers.pop(member, None)
             self.worker.log.say("call-ended-late", thread=member.index, seconds=seconds)
         if found.late:
             self._report(found.late)
+        if self._peers and now >= self._tell_at and not self.worker.leaving:
+            self._tell_at = now + TELL_S
+            self._tell_longest()
 
-    def count_stuck(self) -> int:
-        """How many calls have become late and still go on, at this moment."""
-        return sum(self.overdue.is_late(member, marks_of(member)) for member in self._members())
+    def late(self) -> set[Member]:
+        """Those whose calls have become late and still go on, at this moment."""
+        words = self.worker.words
+        return {
+            member
+            for member in self._members()
+            if words[member.state] != _STARTING and self.overdue.is_late(member, marks_of(member))
+        }
 
     def say_turned(self) -> None:
         """The answer to Serve and to Drain."""
@@ -132,14 +148,25 @@ class Reports:
                 next=self._next(),
                 detail=detail,
             )
-            self.telling.say(messages.Stuck(member.index, seconds, limit_s, peer))
+            self._peers[member] = peer
+
+    def _tell_longest(self) -> None:
+        """The supervisor hears of the call that has been late for the longest."""
+        marks = {member: marks_of(member) for member in self._peers}
+        ages = {member: self.overdue.age_s(member, now) or 0.0 for member, now in marks.items() if now is not None}
+        if not ages:
+            return  # they have just ended
+        member = max(ages, key=ages.__getitem__)
+        if ages[member]:
+            limit_s = self.limit.seconds or 0.0
+            self.telling.say(messages.Stuck(member.index, ages[member], limit_s, self._peers[member]))
 
     def _next(self) -> str:
         if self.worker.leaving:
             return "this worker is leaving already"
         if not self.has_supervisor:
             return "it goes on, for nobody can replace the process it runs in"
-        return "it goes on; this worker is replaced, and its other calls finish"
+        return "it goes on; this worker is replaced when its turn has come, one at a time, and its other calls finish"
 
     def _sight(self, member: Member, frames: stacks.Frames) -> "_Sight":
         """What one of the crew does."""

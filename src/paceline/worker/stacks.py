@@ -62,8 +62,11 @@ def text_of(frames: list[FrameType]) -> str:
 
 
 def connection_of(frames: list[FrameType]) -> Connection | None:
-    """The connection that a thread has in hand, if it has one and is seen to."""
-    for frame in frames[::-1]:
+    """The connection that a thread has in hand, if it has one and is seen to.
+
+    It is that of our innermost frame: those further out may still name the one that they had before (loop.py).
+    """
+    for frame in frames:
         code = frame.f_code
         if code.co_filename.startswith(_WORKER):
             for name in _NAMES:

@@ -96,7 +96,7 @@ class Watcher:
         """SIGTERM came, and no Drain yet."""
         self.relief = Relief(worker, plan, giving)
         self.reports = Reports(worker, plan)
-        self.draining.count_stuck = self.reports.count_stuck
+        self.draining.late = self.reports.late
         self.draining.on_turned = self.reports.say_turned
 
     def run(self) -> int:
