@@ -95,11 +95,26 @@ def test_a_worker_that_served_enough_messages_is_replaced() -> None:
 
 def test_a_worker_that_grew_too_large_or_too_old_is_replaced() -> None:
     scene = Scene.serving(1, rss_bytes=100 * MIB)
+    tick(scene, s0=Usage(0, 100 * MIB))
     commands = tick(scene, s0=Usage(0, 101 * MIB))
     assert said(commands, "replacing")[0]["why"] == "it has 101 MiB in memory (--max-rss)"
     scene = Scene.serving(1, age_s=60.0)
     scene.run(60)
     assert "it has served for 1 min" in str(said(tick(scene), "replacing")[0]["why"])
+
+
+def test_a_limit_below_what_a_new_worker_has_is_told_once_and_does_not_replace_all_the_time() -> None:
+    scene = Scene.serving(2, rss_bytes=32 * MIB)
+    large = {f"s{seat}": Usage(0, 57 * MIB) for seat in range(6)}
+    (warning,) = said(tick(scene, **large), "rss-too-small")
+    assert (warning["used"], warning["limit"]) == ("57 MiB", "32 MiB")
+    for _ in range(590):
+        assert tick(scene, **large) == []
+    commands = [command for _ in range(20) for command in tick(scene, **large)]
+    assert len(of(Spawn, commands)) == 1, "in the end they are, one at a time"
+    scene.ready(2)
+    scene.leave(0)
+    assert said(tick(scene, **large), "rss-too-small") == []
 
 
 def test_never_two_at_once() -> None:

@@ -1,7 +1,8 @@
 """Replacing one worker by another of its generation: start first, then drain.  Pure: a part of the roster.
 
     asked for     `ctl drain SLOT`, or SIGTERM to one worker
-    recycled      --max-messages, --max-rss, --max-age: a leak is bounded, without a lost message; never two at once
+    recycled      --max-messages, --max-rss, --max-age: a leak is bounded, without a lost message; never two at once.
+                  One that is over --max-rss when it is new has a while: the next one would be no smaller
     quarantined   a call takes longer than it may: the worker is left to its stuck call, and its connections move on
 
 A new worker boots beside the old one; when it is ready, the old one hands over and leaves.  If it cannot start it is
@@ -18,6 +19,11 @@ from paceline.supervisor.posts import Posts
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Answer, Command, DrainAsked, Say, Spawn, Usage
 from paceline.worker.messages import Stuck
+
+NEW_S = 5.0
+"""A worker that has been ready for so long, at most, is new."""
+LARGE_S = 600.0
+"""How long one serves that was over --max-rss when it was new."""
 
 
 @dataclass(slots=True)
@@ -38,6 +44,8 @@ class Replacing:
     wanted: dict[int, Replacement] = field(default_factory=dict)
     """By slot."""
     quarantined_at: float | None = None
+    too_small_bytes: int | None = None
+    """What --max-rss was when the log said that it is less than a new worker has."""
 
     def on_asked(self, event: DrainAsked) -> Iterator[Command]:
         posts = self.posts
@@ -80,14 +88,28 @@ class Replacing:
         self.wanted = {slot.number: urgent, **self.wanted}
         return True
 
-    def on_usage(self, usage: Mapping[int, Usage], now: float) -> None:
+    def on_usage(self, usage: Mapping[int, Usage], now: float) -> Iterator[Command]:
         """Every second: who has served long enough."""
         for worker in self.posts.in_state(State.READY):
             slot = self.posts.slot_of(worker)
             if slot is not None and slot.seat == worker.seat and slot.number not in self.wanted:
-                why = self._why_recycle(worker, usage.get(worker.seat), now)
+                used = usage.get(worker.seat)
+                if used is not None and worker.is_large is None:
+                    yield from self._look_at_new(worker, used, now)
+                why = self._why_recycle(worker, used, now)
                 if why:
                     self.wanted[slot.number] = Replacement(why)
+
+    def _look_at_new(self, worker: Worker, used: Usage, now: float) -> Iterator[Command]:
+        limit = self.posts.limits.rss_bytes
+        is_new = worker.ready_at is not None and now - worker.ready_at <= NEW_S
+        worker.is_large = is_new and limit is not None and used.rss_bytes > limit
+        if worker.is_large and self.too_small_bytes != limit:
+            self.too_small_bytes = limit
+            named = {"slot": worker.slot, "pid": worker.pid}
+            yield Say(
+                "rss-too-small", {**named, "used": mib(used.rss_bytes), "limit": mib(limit or 0), "every": LARGE_S}
+            )
 
     def _why_recycle(self, worker: Worker, used: Usage | None, now: float) -> str:
         limits = self.posts.limits
@@ -95,9 +117,10 @@ class Replacing:
             worker.patience = 1.0 - limits.messages_jitter * self.random()
         if used is not None and limits.messages is not None and used.messages >= limits.messages * worker.patience:
             return f"it has served {used.messages} messages (--max-messages)"
-        if used is not None and limits.rss_bytes is not None and used.rss_bytes > limits.rss_bytes:
-            return f"it has {used.rss_bytes // 2**20} MiB in memory (--max-rss)"
         ready_at = now if worker.ready_at is None else worker.ready_at
+        is_due = not worker.is_large or now - ready_at >= LARGE_S
+        if used is not None and limits.rss_bytes is not None and used.rss_bytes > limits.rss_bytes and is_due:
+            return f"it has {mib(used.rss_bytes)} in memory (--max-rss)"
         if limits.age_s is not None and now - ready_at >= limits.age_s * worker.patience:
             return f"it has served for {span_text(now - ready_at)} (--max-age)"
         return ""
@@ -157,3 +180,7 @@ class Replacing:
             wanted = self.wanted.pop(number)
             if wanted.asker:
                 yield Answer(wanted.asker, why, ok=ok)
+
+
+def mib(size_bytes: int) -> str:
+    return f"{size_bytes // 2**20} MiB"

@@ -339,7 +339,7 @@ class Roster:
                 why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
                 yield from self.posts.abort(worker, why, now)
         if self.stopping.urgency is None and self.reloading.running is None:
-            self.replacing.on_usage(event.usage, now)
+            yield from self.replacing.on_usage(event.usage, now)
         stuck = self.waiting.intersection(event.waiting)
         self.waiting = frozenset(event.waiting)
         if stuck:
