@@ -74,7 +74,7 @@ _ROWS = (
     Kind("scale-refused", W, "{why}; it stays {workers:at # worker|at # workers}", 1.0, burst=6),
     Kind("replacing", I, "worker {slot} (pid {pid}) is replaced: {why}; a new one starts first"),
     Kind("quarantined", W, "worker {slot} (pid {pid}) is replaced: {why}; its other calls finish, its connections move"),
-    Kind("rss-too-small", W, "worker {slot} (pid {pid}) is new and has {used} in memory, more than the {limit} of --max-rss: such workers are replaced after {every:.0f} s, not at once, for the next one would be no smaller; raise --max-rss"),
+    Kind("rss-too-small", W, "worker {slot} (pid {pid}) is new and has {used} in memory, more than the {limit} of --max-rss: such workers are replaced after {after}, not at once, for the next one would be no smaller; raise --max-rss"),
     # the workers' lives, as the supervisor sees them
     Kind("worker-started", D, "worker {slot} started as pid {pid} on seat {seat}"),
     Kind("worker-ready", D, "worker {slot} (pid {pid}) is ready after {seconds:.2f} s: {kind} handler, framing {framing}"),

@@ -124,3 +124,11 @@ def test_calls_within_their_time_are_nothing_to_talk_about() -> None:
             assert int(peer.line()) == old
         assert server.pids() == [old]
     assert " warning " not in server.log
+
+
+def test_a_limit_of_memory_below_what_a_new_worker_has_replaces_nobody_at_once() -> None:
+    with running("app.py:answer", *LINES, "--max-rss", "16MiB", files=APP) as server:
+        (pid,) = server.pids()
+        server.wait_for_log("MiB in memory, more than the 16 MiB of --max-rss: such workers are replaced after 10 min")
+        assert who(server) == pid
+    assert "is replaced:" not in server.log

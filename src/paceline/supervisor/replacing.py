@@ -106,10 +106,8 @@ class Replacing:
         worker.is_large = is_new and limit is not None and used.rss_bytes > limit
         if worker.is_large and self.too_small_bytes != limit:
             self.too_small_bytes = limit
-            named = {"slot": worker.slot, "pid": worker.pid}
-            yield Say(
-                "rss-too-small", {**named, "used": mib(used.rss_bytes), "limit": mib(limit or 0), "every": LARGE_S}
-            )
+            sizes = {"used": mib(used.rss_bytes), "limit": mib(limit or 0)}
+            yield Say("rss-too-small", {"slot": worker.slot, "pid": worker.pid, **sizes, "after": span_text(LARGE_S)})
 
     def _why_recycle(self, worker: Worker, used: Usage | None, now: float) -> str:
         limits = self.posts.limits
