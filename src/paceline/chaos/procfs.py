@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from paceline.clock import now
+from paceline.host.processes import stat_of
+from paceline.host.strangers import process_numbers
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -27,8 +29,7 @@ class Seen:
 def look(pid: int) -> Seen | None:
     """None: there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b") ")[2].split()  # the name before it may hold anything
+        fields = stat_of(pid)
     except OSError:
         return None
     used = (int(fields[11]) + int(fields[12])) * _TICK_S
@@ -37,8 +38,7 @@ def look(pid: int) -> Seen | None:
 
 def everybody() -> list[Seen]:
     """All processes, oldest number first, zombies included."""
-    numbers = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-    return [seen for number in numbers if (seen := look(number)) is not None]
+    return [seen for number in process_numbers() if (seen := look(number)) is not None]
 
 
 def children_of(parent: int) -> list[Seen]:

@@ -139,14 +139,21 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def stat_of(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third, the state, on (proc_pid_stat(5)).  Raises OSError: there is none.
+
+    The second is the name in parentheses, and may itself hold spaces and parentheses: they are counted from its end.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2].split()
+
+
 def run_state(pid: int) -> str:
     """What the process is in, as one letter: R, S, D, T, t, Z (field 3 of /proc/PID/stat); "" when nobody knows."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        return stat_of(pid)[0].decode()
     except OSError:
         return ""
-    return line[line.rindex(b")") + 2 : line.rindex(b")") + 3].decode()
 
 
 def catches(pid: int, number: int) -> bool:
@@ -165,9 +172,6 @@ def start_ticks(pid: int) -> int:
     Together with the number it names one process for ever.  Raises ProcessLookupError when there is none.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        return int(stat_of(pid)[19])
     except FileNotFoundError as error:
         raise ProcessLookupError(error.errno, f"there is no process {pid}") from error
-    # The second field is the name in parentheses and may itself hold spaces and parentheses: count from its end.
-    return int(line[line.rindex(b")") + 2 :].split()[19])

@@ -7,6 +7,8 @@ into (ptrace(2), PTRACE_MODE_READ_FSCREDS: the same user, or root), the kernel d
 import os
 from collections.abc import Iterator
 
+from paceline.host.processes import stat_of
+
 _MOST_DESCRIPTORS = 4096
 """Of a process, the lowest; what it opened at its start is among them."""
 
@@ -34,12 +36,9 @@ def memory_named(pid: int, name: str) -> Iterator[tuple[str, int]]:
 def parent_of(pid: int) -> int:
     """The number of its parent; 0: it has none that can be seen, or there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        return int(stat_of(pid)[1])
     except OSError:
         return 0
-    # The second field is the name in parentheses and may itself hold spaces and parentheses: count from its end.
-    return int(line[line.rindex(b")") + 2 :].split()[1])
 
 
 def owner_of(pid: int) -> int | None:

@@ -2,6 +2,8 @@
 
 faulthandler has a timer of its own, which needs no GIL.  The watcher winds it up again every second; when it has not
 done so for long, nobody else may be left to end this process: the supervisor, which usually does, may be gone.
+
+The timer's clock goes on while this process is stopped, its cgroup frozen, its container paused; therefore it is long.
 """
 
 import contextlib
@@ -10,6 +12,8 @@ import threading
 
 from paceline.settings import Settings
 
+HEARTBEATS = 60
+"""So many, and the drain time, may pass: ten minutes and a half by default."""
 MOST_SHOWN = 100
 """Threads; faulthandler shows no more (MAX_NTHREADS of Python/traceback.c)."""
 
@@ -20,6 +24,6 @@ def wind_up(settings: Settings, fault_fd: int) -> None:
         return
     if faulthandler.is_enabled():  # among the first hundred threads the one that crashes may not be
         faulthandler.enable(fault_fd, all_threads=threading.active_count() < MOST_SHOWN)
-    within_s = settings.drain_timeout + 4 * settings.heartbeat
+    within_s = settings.drain_timeout + HEARTBEATS * settings.heartbeat
     with contextlib.suppress(RuntimeError):  # no thread can be made for it now; the next second tries again
         faulthandler.dump_traceback_later(within_s, exit=True, file=fault_fd)
