@@ -49,6 +49,15 @@ def test_the_defaults(planned: Callable[..., Plan], folder: Path) -> None:
     assert planned().seed != plan.seed
 
 
+def test_where_the_servers_log_is_kept(planned: Callable[..., Plan], run: "Run", folder: Path) -> None:
+    (folder / "log").write_text("of another run")
+    assert planned("--server-log", "log").log_path == str(folder / "log")
+    assert (folder / "log").read_text() == ""
+    refused = run("chaos", "--server-log", "no/such/folder/log")
+    assert refused.code == 2
+    assert "--server-log no/such/folder/log: cannot be written (No such file or directory)" in refused.err
+
+
 def test_every_option_arrives(planned: Callable[..., Plan], folder: Path) -> None:
     words = (
         "--for 2m --count 1k --seed 7 --faults reload,kill --pause 1s -c 20 --rate 1.5k -w 3 --set threads=8 --quiet"

@@ -13,7 +13,7 @@ from paceline.supervisor.vocabulary import (
     Ticked,
     Usage,
 )
-from paceline.worker.messages import Drain, Failed, Stuck, Terminated
+from paceline.worker.messages import Drain, Failed, Ready, Stuck, Terminated
 from supervisor.scene import Scene, answer_of, of, said
 
 MIB = 2**20
@@ -95,7 +95,6 @@ def test_a_worker_that_served_enough_messages_is_replaced() -> None:
 
 def test_a_worker_that_grew_too_large_or_too_old_is_replaced() -> None:
     scene = Scene.serving(1, rss_bytes=100 * MIB)
-    tick(scene, s0=Usage(0, 100 * MIB))
     commands = tick(scene, s0=Usage(0, 101 * MIB))
     assert said(commands, "replacing")[0]["why"] == "it has 101 MiB in memory (--max-rss)"
     scene = Scene.serving(1, age_s=60.0)
@@ -106,15 +105,18 @@ def test_a_worker_that_grew_too_large_or_too_old_is_replaced() -> None:
 def test_a_limit_below_what_a_new_worker_has_is_told_once_and_does_not_replace_all_the_time() -> None:
     scene = Scene.serving(2, rss_bytes=32 * MIB)
     large = {f"s{seat}": Usage(0, 57 * MIB) for seat in range(6)}
-    (warning,) = said(tick(scene, **large), "rss-too-small")
-    assert (warning["used"], warning["limit"]) == ("57 MiB", "32 MiB")
+    tick(scene, **large)
+    commands = scene.tell(Said(2, Ready("message", "raw", "echo", 57 * MIB)))
+    (warning,) = said(commands, "rss-too-small")
+    assert (warning["pid"], warning["used"], warning["limit"]) == (1003, "57 MiB", "32 MiB")
+    scene.leave(0)
+    tick(scene, **large)
+    assert said(scene.tell(Said(3, Ready("message", "raw", "echo", 57 * MIB))), "rss-too-small") == [], "once"
+    scene.leave(1)
     for _ in range(590):
-        assert tick(scene, **large) == []
+        assert of(Spawn, tick(scene, **large)) == []
     commands = [command for _ in range(20) for command in tick(scene, **large)]
     assert len(of(Spawn, commands)) == 1, "in the end they are, one at a time"
-    scene.ready(2)
-    scene.leave(0)
-    assert said(tick(scene, **large), "rss-too-small") == []
 
 
 def test_never_two_at_once() -> None:

@@ -214,7 +214,7 @@ def test_a_worker_that_cannot_run_python_ends_when_nobody_else_can_end_it() -> N
         print("holds the GIL", flush=True)
         ctypes.PyDLL(None).sleep(60)
     """
-    with worker_process(source, heartbeat=0.5, drain_timeout=0.0) as worker:
+    with worker_process(source, heartbeat=0.05, drain_timeout=0.0) as worker:
         worker.wait_said("ready")
         with worker.connect() as client:
             client.sendall(b"x")

@@ -50,6 +50,8 @@ class Plan:
     """How long it is looked at, at rest, how busy the server is."""
     settings: tuple[str, ...] = ()
     """Further options for `paceline serve`."""
+    log_path: str = ""
+    """Where what the server said is kept; empty: nowhere."""
     where: str = ""
     """The current directory of the server, when the target is the user's."""
 

@@ -152,8 +152,16 @@ class Rig:
             self._board.close()
             self._board = None
         if not self._log_file.closed:
+            self._keep_log()
             self._log_file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _keep_log(self) -> None:
+        """Behind that of earlier servers."""
+        if self.plan.log_path:
+            self._log_file.seek(0)
+            with suppress(OSError), open(self.plan.log_path, "ab") as kept:
+                shutil.copyfileobj(self._log_file, kept)
 
     # What can be seen of it
 

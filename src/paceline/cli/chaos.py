@@ -97,6 +97,7 @@ _GROUPS: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = {
     "Output": (
         (("--json", "json_"), "", "The result as JSON, with the schedule."),
         (("--report", "report"), "FILE", "Write that to a file, besides."),
+        (("--server-log", "server_log"), "FILE", "Keep what the server said, as JSON lines."),
         (("--quiet", "quiet"), "", "No progress."),
     ),
 }  # fmt: skip
@@ -160,8 +161,22 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
         is_framing_told=is_told,
         echo=given["echo"],
         settings=tuple(_setting(text) for text in given["set_"]),
+        log_path=_emptied(given["server_log"]),
         where=os.getcwd(),
     )
+
+
+def _emptied(path: str | None) -> str:
+    """The absolute path of the file, which is there now, and empty.  Raises UsageError."""
+    if path is None:
+        return ""
+    try:
+        with open(path, "wb"):
+            return os.path.abspath(path)
+    except OSError as error:
+        raise UsageError(
+            f"--server-log {path}: cannot be written ({error.strerror}); give a file that can be"
+        ) from None
 
 
 def _message(text: str | None) -> bytes:

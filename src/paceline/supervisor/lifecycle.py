@@ -86,8 +86,8 @@ class Worker:
     beat: int = 0
     beat_at: float = 0.0
     """When the beat was last seen to change."""
-    is_large: bool | None = None
-    """It had more memory than --max-rss when it was new; None: it was not looked at yet."""
+    is_large: bool = False
+    """It had more memory than --max-rss when it was ready."""
     patience: float = -1.0
     """The share of --max-messages and --max-age after which it is recycled; not drawn yet when negative."""
 

@@ -20,8 +20,6 @@ from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Answer, Command, DrainAsked, Say, Spawn, Usage
 from paceline.worker.messages import Stuck
 
-NEW_S = 5.0
-"""A worker that has been ready for so long, at most, is new."""
 LARGE_S = 600.0
 """How long one serves that was over --max-rss when it was new."""
 
@@ -88,25 +86,21 @@ class Replacing:
         self.wanted = {slot.number: urgent, **self.wanted}
         return True
 
-    def on_usage(self, usage: Mapping[int, Usage], now: float) -> Iterator[Command]:
+    def on_usage(self, usage: Mapping[int, Usage], now: float) -> None:
         """Every second: who has served long enough."""
         for worker in self.posts.in_state(State.READY):
             slot = self.posts.slot_of(worker)
             if slot is not None and slot.seat == worker.seat and slot.number not in self.wanted:
-                used = usage.get(worker.seat)
-                if used is not None and worker.is_large is None:
-                    yield from self._look_at_new(worker, used, now)
-                why = self._why_recycle(worker, used, now)
+                why = self._why_recycle(worker, usage.get(worker.seat), now)
                 if why:
                     self.wanted[slot.number] = Replacement(why)
 
-    def _look_at_new(self, worker: Worker, used: Usage, now: float) -> Iterator[Command]:
-        limit = self.posts.limits.rss_bytes
-        is_new = worker.ready_at is not None and now - worker.ready_at <= NEW_S
-        worker.is_large = is_new and limit is not None and used.rss_bytes > limit
+    def on_new(self, worker: Worker, rss_bytes: int, limit: int | None) -> Iterator[Command]:
+        """It is ready, and has so much memory already."""
+        worker.is_large = limit is not None and rss_bytes > limit
         if worker.is_large and self.too_small_bytes != limit:
             self.too_small_bytes = limit
-            sizes = {"used": mib(used.rss_bytes), "limit": mib(limit or 0)}
+            sizes = {"used": mib(rss_bytes), "limit": mib(limit or 0)}
             yield Say("rss-too-small", {"slot": worker.slot, "pid": worker.pid, **sizes, "after": span_text(LARGE_S)})
 
     def _why_recycle(self, worker: Worker, used: Usage | None, now: float) -> str:

@@ -209,6 +209,8 @@ class Roster:
         seconds, kind, framing = now - worker.forked_at, message.kind, message.framing
         named = {"slot": worker.slot, "pid": worker.pid}
         yield Say("worker-ready", {**named, "seconds": seconds, "kind": kind, "framing": framing})
+        limits = self.reloading.limits if worker.standby else self.posts.limits
+        yield from self.replacing.on_new(worker, message.rss_bytes, limits.rss_bytes)
         if slot is None:
             yield from self.posts.retire(worker, now)  # it was given up in the moment in which it became ready
         elif worker.standby:
@@ -339,7 +341,7 @@ class Roster:
                 why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
                 yield from self.posts.abort(worker, why, now)
         if self.stopping.urgency is None and self.reloading.running is None:
-            yield from self.replacing.on_usage(event.usage, now)
+            self.replacing.on_usage(event.usage, now)
         stuck = self.waiting.intersection(event.waiting)
         self.waiting = frozenset(event.waiting)
         if stuck:

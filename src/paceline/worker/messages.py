@@ -20,6 +20,8 @@ class Ready:
     kind: str
     framing: str
     target: str = ""
+    rss_bytes: int = 0
+    """How much memory it has; 0: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ mask, and a process with everything blocked could not even be terminated.
 
 import atexit
 import contextlib
+import dataclasses
 import faulthandler
 import functools
 import os
@@ -142,7 +143,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
     if plan.standby:
         worker.gate.shut(Shut.STANDBY)
     worker.gauge("state", WorkerState.STANDBY if plan.standby else WorkerState.READY)
-    _send(plan, ready)
+    _send(plan, dataclasses.replace(ready, rss_bytes=processes.resident_bytes(os.getpid())))
     worker.gate.open(Shut.STARTING)
     cut = watcher.run()
     return _leave(plan, worker, watcher, cut)
