@@ -1,5 +1,6 @@
 """A reload as its user sees it: the present code and settings serve, whoever is connected notices nothing."""
 
+import json
 import os
 import signal
 import sys
@@ -136,6 +137,21 @@ def test_settings_of_the_file_change_and_those_that_cannot_are_refused_by_name()
         file.write_text("workers = 1\n")
         reloaded(server, 3)
         wait_for_workers(server, 1)
+
+
+def test_the_log_changes_its_form_with_the_workers() -> None:
+    files = {"app.py": app("v1"), "paceline.toml": 'log_format = "text"\n'}
+    with running("app.py:answer", "--framing", "line", "--workers", "1", files=files) as server:
+        (server.folder / "paceline.toml").write_text('log_format = "json"\n')
+        reloaded(server, 2)
+        since = server.log_length()
+        server.send_signal(signal.SIGUSR1)
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for_log("2 workers from now on", since=since)
+        later = server.log.splitlines()[since:]
+        assert all(line.startswith("{") for line in later), later
+        (server.folder / "paceline.toml").write_text('log_format = "texts"\n')
+        assert json.loads(refused(server))["event"] == "reload-refused", "what is refused changes nothing"
 
 
 def test_a_storm_of_reloads_converges() -> None:

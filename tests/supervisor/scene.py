@@ -152,6 +152,7 @@ class Log:
     """A log that remembers."""
 
     def __init__(self) -> None:
+        self.fmt = "text"
         self.said: list[tuple[str, dict[str, object]]] = []
 
     def say(self, event: str, /, **fields: object) -> None:

@@ -27,7 +27,7 @@ class Recorder:
     fails_at = ""
 
     def __init__(self, who: str, fmt: str) -> None:
-        self.who = who
+        self.who, self.fmt = who, fmt
 
     def say(self, event: str, /, **fields: object) -> None:
         from paceline.events import TABLE, sentence_of

@@ -218,6 +218,7 @@ class Supervisor:
                 self.on_bug(error)
                 continue
             self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
+            self.follow()
             for command in commands:
                 if isinstance(command, Say):
                     self.bulletin.on_said(command.event, command.fields)
@@ -227,6 +228,12 @@ class Supervisor:
                     self.on_bug(error)
                 else:
                     events += [answer] if answer is not None else []
+
+    def follow(self) -> None:
+        """What the generation that serves is set to, as far as it is about the supervisor, too."""
+        settings = self.hands.settings_of.get(self.roster.posts.generation, self.hands.settings)
+        self.log.fmt = settings.log_format
+        self.bulletin.systemd.fresh_s = settings.heartbeat
 
     def on_bug(self, error: Exception) -> None:
         """Ours: it is told, and the loop goes on.  Before the first worker is ready it is the end: raises `error`."""
