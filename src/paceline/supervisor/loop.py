@@ -172,12 +172,8 @@ class Supervisor:
         if self.is_wary:
             self.pause()
         now = self.now()
-        others = (
-            self.roster.next_at,
-            self.bulletin.next_at(self.steady.gap_s),
-            self.changing.next_at,
-            self.control.next_at,
-        )
+        others = [self.roster.next_at, self.roster.silent_at, self.changing.next_at, self.control.next_at]
+        others.append(self.bulletin.next_at(self.steady.gap_s))
         until = min((self.tick_at, *(at for at in others if at is not None)))
         sources = self.sources()
         poll = select.poll()
@@ -288,7 +284,8 @@ class Supervisor:
 
     def on_time(self, _seat: Seat | None) -> Iterator[Event]:
         now = self.now()
-        if now >= self.tick_at:
+        silent_at = self.roster.silent_at
+        if now >= self.tick_at or (silent_at is not None and now >= silent_at):
             self.tick_at = now + TICK_S
             yield from self.on_tick(now)
         if self.roster.next_at is not None and self.roster.next_at <= now:
@@ -300,9 +297,11 @@ class Supervisor:
         self.inquest.look(now)
         words, row_of, beat = self.board.words, self.board.layout.worker_index, WORKER["heartbeat_ns"]
         beats = {seat.number: words[row_of(seat.number) + beat] for seat in self.seats if seat.is_taken}
+        now_ns = clock.now_ns()
+        ages = {number: (now_ns - beat_ns) / 1e9 for number, beat_ns in beats.items() if beat_ns}
         limits = self.roster.posts.limits
         usage = self.hands.usage() if limits.messages is not None or limits.rss_bytes is not None else {}
-        yield Ticked(self.hands.find_waiting(), beats, usage)
+        yield Ticked(self.hands.find_waiting(), beats, usage, ages)
         for seat in self.seats:
             if seat.is_stuck or self.roster.is_emptying(seat.number):
                 yield from self.burying.on_inbox(seat)

@@ -55,6 +55,9 @@ LAST_WORD_S = 5.0
 ANNOUNCE_S = 1.0
 """How long the first worker waits for the others before the server says that it serves."""
 
+SILENCE_S = 2.0
+"""However short --heartbeat is: a worker gives a sign of life once a second, and may be a little late."""
+
 ENDED_BY_US = (State.ABORTING, State.KILLED)
 
 
@@ -73,6 +76,7 @@ class Roster:
     announce_by: float | None = None
     """It serves and has not said so yet, because other workers are still starting; then it will."""
     deaths: Deaths = field(default_factory=Deaths)
+    ticked_at: float = 0.0
     waiting: frozenset[int] = frozenset()
     """Listeners with connections in their accept queue at the last tick."""
 
@@ -106,6 +110,16 @@ class Roster:
             if self.posts.has_free_seat:
                 times += [slot.fork_at for slot in self._vacant()]
         return min((at for at in times if at is not None), default=None)
+
+    @property
+    def silent_at(self) -> float | None:
+        """When somebody will have been silent for too long: by then it wants to be told of all signs of life."""
+        beats = [worker.beat_at for worker in self.posts.in_state(*UP)]
+        return min(beats) + self._silence_s if beats else None
+
+    @property
+    def _silence_s(self) -> float:
+        return max(self.posts.limits.heartbeat_s, SILENCE_S)
 
     @property
     def is_awaited(self) -> bool:
@@ -336,10 +350,12 @@ class Roster:
         for worker in self.posts.in_state(*UP):
             beat = event.beats.get(worker.seat, worker.beat)
             if beat != worker.beat:
-                worker.beat, worker.beat_at = beat, now
-            elif now - worker.beat_at > self.posts.limits.heartbeat_s:
+                # It came after the last tick; its age says more, but it may count time in which everything stood still.
+                worker.beat, worker.beat_at = beat, max(self.ticked_at, now - event.ages.get(worker.seat, 0.0))
+            elif now - worker.beat_at >= self._silence_s:
                 why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
                 yield from self.posts.abort(worker, why, now)
+        self.ticked_at = now
         if self.stopping.urgency is None and self.reloading.running is None:
             self.replacing.on_usage(event.usage, now)
         stuck = self.waiting.intersection(event.waiting)

@@ -117,6 +117,8 @@ class Ticked:
     """Per seat, when its watcher last ran: any number that changes as long as the watcher lives."""
     usage: Mapping[int, Usage] = field(default_factory=dict)
     """Per seat; empty where no limit is set that needs it."""
+    ages: Mapping[int, float] = field(default_factory=dict)
+    """Per seat, how many seconds ago its watcher last ran, as far as it is known."""
 
 
 @dataclass(slots=True)
