@@ -22,7 +22,7 @@ from paceline.worker.worker import Worker
 MOST_AT_ONCE = 64
 """Connections taken from the inbox before the watcher looks at anything else."""
 
-LATER_S = 1.0
+LATER_S = 0.1
 """How long the watcher lets them wait when they could not be taken."""
 
 

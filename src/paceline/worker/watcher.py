@@ -29,7 +29,7 @@ from paceline.worker.gate import Shut
 from paceline.worker.giving import Giving
 from paceline.worker.lookout import Lookout
 from paceline.worker.plan import Plan
-from paceline.worker.receiving import Receiving
+from paceline.worker.receiving import LATER_S, Receiving
 from paceline.worker.relief import Relief
 from paceline.worker.reports import Reports
 from paceline.worker.serving import Serving
@@ -80,6 +80,8 @@ class Watcher:
         self.inbox_fd = receiving.reader.fileno() if receiving is not None else -1
         self.waiter = Waiter(signal_fd, self.control_fd, self.alarm.fd)
         self.hears_inbox = False
+        self.take_in_at: float | None = None
+        """When it looks into the inbox although that does not wake it."""
         self._hear_inbox(receiving is not None)
         now = clock.now()
         self.active_until = now + ACTIVE_S
@@ -132,6 +134,8 @@ class Watcher:
         until = self.next_rest - now
         if self.worker.resume_accepting_at is not None:
             until = min(until, self.worker.resume_accepting_at - now)
+        if self.take_in_at is not None:
+            until = min(until, self.take_in_at - now)
         until = self.reports.until(now, until)
         self.worker.watch_asleep = True
         leader = self.worker.crew.roles.leader
@@ -161,6 +165,8 @@ class Watcher:
         if worker.resume_accepting_at is not None and now >= worker.resume_accepting_at:
             worker.resume_accepting_at = None
             worker.gate.open(Shut.PAUSED)
+        if self.take_in_at is not None and now >= self.take_in_at:
+            self.take_in()
         if self.drain_until is not None:
             with quick_turns():
                 self.draining.push(now, self.drain_until)
@@ -189,7 +195,6 @@ class Watcher:
             # Again: it may have been in standby, or the supervisor has become another program since.
             self.reports.say_terminated()
         self.serving.ending.timing.look(now)
-        self.take_in()  # what had to stay there for want of descriptors
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
 
@@ -203,6 +208,7 @@ class Watcher:
             with quick_turns():  # connections wait there for what this takes
                 heard = self.receiving.receive()
             self._hear_inbox(heard)
+            self.take_in_at = None if heard else clock.now() + LATER_S
 
     def _hear_inbox(self, wanted: bool) -> None:
         """Whether connections in the inbox wake us.  What is not taken from there would wake us again and again."""
