@@ -13,7 +13,7 @@ from paceline.supervisor.vocabulary import (
     Ticked,
     Usage,
 )
-from paceline.worker.messages import Drain, Failed, Ready, Stuck, Terminated
+from paceline.worker.messages import Drain, Failed, Ready, Serve, Stuck, Terminated
 from supervisor.scene import Scene, answer_of, of, said
 
 MIB = 2**20
@@ -36,7 +36,7 @@ def test_a_new_worker_starts_first_then_the_old_one_hands_over() -> None:
     assert of(Spawn, commands) == [Spawn(1, 2, 1)]
     assert of(Tell, commands) == []
     commands = scene.ready(2)
-    assert of(Tell, commands) == [Tell(1, HAND_OVER)]
+    assert of(Tell, commands) == [Tell(2, Serve()), Tell(1, HAND_OVER)]
     assert answer_of(commands).ok
     assert scene.seat(1) == 2
     scene.leave(1)
@@ -90,7 +90,7 @@ def test_a_worker_that_served_enough_messages_is_replaced() -> None:
     assert of(Spawn, tick(scene, s0=Usage(999, 0), s1=Usage(0, 0))) == []
     commands = tick(scene, s0=Usage(1000, 0), s1=Usage(0, 0))
     assert said(commands, "replacing")[0]["why"] == "it has served 1000 messages (--max-messages)"
-    assert of(Tell, scene.ready(2)) == [Tell(0, HAND_OVER)]
+    assert of(Tell, scene.ready(2)) == [Tell(2, Serve()), Tell(0, HAND_OVER)]
 
 
 def test_a_worker_that_grew_too_large_or_too_old_is_replaced() -> None:
@@ -153,7 +153,7 @@ def test_a_worker_with_a_stuck_call_is_replaced_and_its_other_calls_finish() -> 
     why = "a call of 127.0.0.1:5000 has run for 31 s, over its limit of 30 s"
     assert said(commands, "quarantined") == [{"slot": 0, "pid": 1001, "why": why}]
     assert of(Spawn, commands) == [Spawn(0, 2, 1)]
-    assert of(Tell, scene.ready(2)) == [Tell(0, HAND_OVER)]
+    assert of(Tell, scene.ready(2)) == [Tell(2, Serve()), Tell(0, HAND_OVER)]
 
 
 def test_one_at_a_time_and_none_within_the_call_time_of_the_last() -> None:

@@ -2,8 +2,8 @@
 
 from paceline.settings import Settings
 from paceline.supervisor.lifecycle import State
-from paceline.supervisor.vocabulary import Answer, DrainAsked, Kill, ReloadAsked, ScaleAsked, Spawn, Tell
-from paceline.worker.messages import Drain
+from paceline.supervisor.vocabulary import Answer, DrainAsked, Exited, Kill, ReloadAsked, Said, ScaleAsked, Spawn, Tell
+from paceline.worker.messages import Drain, Ready, Serve
 from supervisor.scene import Scene, answer_of, of, said
 
 HAND_OVER = Drain(30.0, hand_over=True)
@@ -28,6 +28,20 @@ def test_one_that_boots_is_ended_when_there_are_to_be_fewer() -> None:
     scene.tell(ScaleAsked(0, by=1))
     scene.run(0)
     assert of(Kill, scene.tell(ScaleAsked(0, by=-1))) == [Kill(1)]
+
+
+def test_nobody_serves_before_it_is_told_so_who_boots_can_be_ended_without_a_loss() -> None:
+    scene = Scene.serving(1)
+    scene.tell(ScaleAsked(0, by=1))
+    scene.run(0)
+    commands = scene.tell(ScaleAsked(0, by=-1))
+    assert of(Kill, commands) == [Kill(1)], "though it may just have said that it is ready"
+    assert of(Tell, scene.tell(Said(1, Ready("message", "raw")))) == [], "and it is not let in any more"
+    scene.tell(Exited(1, "was killed by SIGKILL", None))
+    scene.tell(ScaleAsked(0, by=1))
+    scene.run(0.1)
+    (seat,) = [worker.seat for worker in scene.roster.posts.in_state(State.BOOTING)]
+    assert of(Tell, scene.ready(seat)) == [Tell(seat, Serve())]
 
 
 def test_a_number_that_cannot_be_is_refused_with_the_reason() -> None:

@@ -146,7 +146,7 @@ class Hands:
             generation=command.generation,
             supervisor_pid=os.getpid(),
             close_fds=tuple(private - {seat.fault_fd}),
-            standby=command.standby,
+            standby=True,  # else it would serve before we know that it is ready, and might end it as one that boots
             probe=command.probe,
         )
 

@@ -218,8 +218,6 @@ class Roster:
         worker.ready_at = worker.beat_at = now
         worker.kill_at = None
         slot = self.posts.slot_of(worker)
-        if not worker.standby:
-            worker.advance(Serve)
         seconds, kind, framing = now - worker.forked_at, message.kind, message.framing
         named = {"slot": worker.slot, "pid": worker.pid}
         yield Say("worker-ready", {**named, "seconds": seconds, "kind": kind, "framing": framing})
@@ -232,10 +230,14 @@ class Roster:
             yield from self.reloading.on_ready(worker, now)
             if self.posts.generation != before:
                 yield from self.replacing.forget_all("all workers are new, since a reload", ok=True)
-        elif slot.incoming == worker.seat:
-            yield from self.replacing.on_ready(slot, now)
         else:
-            self._on_current_ready(slot, now)
+            # Nobody accepts before this: whoever is still taken for one that boots may be ended without a loss.
+            worker.advance(Serve)
+            yield Tell(worker.seat, Serve())
+            if slot.incoming == worker.seat:
+                yield from self.replacing.on_ready(slot, now)
+            else:
+                self._on_current_ready(slot, now)
 
     def _on_current_ready(self, slot: Slot, now: float) -> None:
         if not self.posts.is_serving:
