@@ -9,7 +9,7 @@
         assert workers.wait_ended(first)["code"] == 0
 
 Nothing is decided here: the test says which worker starts, and what it is told.  The stand-in is this file, run as a
-program, for the reasons that processbed.py gives.  As the supervisor does, it moves the inbox of a worker that has
+program, for the reasons that rigbed.py gives.  As the supervisor does, it moves the inbox of a worker that has
 ended to the others.
 """
 
@@ -20,55 +20,41 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from leftovers import adopt_orphans, belongings, end_processes, eventually
 from paceline import clock
 from paceline.worker.messages import Message, encode
+from rigbed import DEADLINE_S, Onlooker, stand_in, tell, write_app
 
-DEADLINE_S = 20.0
 SEATS = 6
 
 
-class Workers:
+class Workers(Onlooker):
     """The workers, as a test sees them; each is named by its seat."""
 
     def __init__(self, rig: "subprocess.Popen[bytes]", folder: Path) -> None:
-        self.rig = rig
-        self.folder = folder
-        self.records: list[dict[str, Any]] = []
-        self._kept = b""
+        super().__init__(rig, folder)
         self.port: int = self.wait_for("port")["port"]
         self._seats = 0
         self.clients: list[socket.socket] = []
 
-    @property
-    def log(self) -> str:
-        """What they wrote to standard error."""
-        return (self.folder / "log").read_text()
-
-    def wait_log(self, text: str) -> None:
-        eventually(lambda: text in self.log, DEADLINE_S)
-
     def start(self, *, generation: int = 1, standby: bool = False, wait: bool = True, **more: Any) -> int:
         """A new worker; its seat, when it is ready."""
         seat, self._seats = self._seats, self._seats + 1
-        self._do(do="start", seat=seat, generation=generation, standby=standby, **more)
+        self.order(do="start", seat=seat, generation=generation, standby=standby, **more)
         if wait:
             self.wait_said(seat, "ready")
         return seat
 
     def write(self, source: str) -> None:
         """The code that those have who start from now on."""
-        (self.folder / "app.py").write_text(textwrap.dedent(source))
+        write_app(self.folder, source)
 
     def tell(self, seat: int, message: Message) -> None:
-        self._do(do="tell", seat=seat, message=encode(message).decode())
+        self.order(do="tell", seat=seat, message=encode(message).decode())
 
     def kill(self, seat: int, number: int = signal.SIGKILL) -> None:
         os.kill(self.wait_for("pid", seat)["pid"], number)
@@ -79,10 +65,10 @@ class Workers:
     def cells(self, seat: int) -> dict[str, int]:
         """Its row of the scoreboard, as it is now."""
         asked = sum("cells" in record for record in self.records)
-        self._do(do="cells", seat=seat)
+        self.order(do="cells", seat=seat)
         deadline = clock.now() + DEADLINE_S
         while sum("cells" in record for record in self.records) == asked:
-            assert self._read_record(deadline), self.records
+            assert self.read_record(deadline), self.records
         cells: dict[str, int] = [record["cells"] for record in self.records if "cells" in record][-1]
         return cells
 
@@ -95,7 +81,7 @@ class Workers:
 
     def has_ended(self, seat: int) -> bool:
         """Without waiting."""
-        while self._read_record(clock.now()):
+        while self.read_record(clock.now()):
             pass
         return any("code" in record and record["seat"] == seat for record in self.records)
 
@@ -105,82 +91,20 @@ class Workers:
         self.clients.append(client)
         return client
 
-    def wait_for(self, key: str, seat: int | None = None, value: object = None) -> dict[str, Any]:
-        deadline = clock.now() + DEADLINE_S
-        seen = 0
-        while True:
-            for record in self.records[seen:]:
-                if key in record and seat in (None, record.get("seat")) and value in (None, record[key]):
-                    return record
-            seen = len(self.records)
-            if not self._read_record(deadline):
-                raise AssertionError(f"no {key} {value or ''} of {seat}; there was {self.records}; log:\n{self.log}")
-
-    def _do(self, **command: object) -> None:
-        assert self.rig.stdin is not None
-        self.rig.stdin.write(json.dumps(command).encode() + b"\n")
-        self.rig.stdin.flush()
-
-    def _read_record(self, deadline: float) -> bool:
-        assert self.rig.stdout is not None
-        while b"\n" not in self._kept:
-            poll = select.poll()
-            poll.register(self.rig.stdout, select.POLLIN)
-            if not poll.poll(max(0.0, deadline - clock.now()) * 1000):
-                return False
-            piece = os.read(self.rig.stdout.fileno(), 65536)
-            if not piece:
-                return False
-            self._kept += piece
-        line, _, self._kept = self._kept.partition(b"\n")
-        self.records.append(json.loads(line))
-        return True
-
 
 @contextmanager
 def crew(source: str, attribute: str = "handler", **settings: Any) -> Iterator[Workers]:
     """No worker yet.  At the end those that still run are killed, and nothing of them is left."""
-    before, adopted_before = belongings(), adopt_orphans(True)
-    with tempfile.TemporaryDirectory(prefix="paceline-test-") as name:
-        folder = Path(name)
-        (folder / "app.py").write_text(textwrap.dedent(source))
-        config = {"target": f"{folder}/app.py:{attribute}", "settings": settings}
-        with open(folder / "log", "wb") as log:
-            rig = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(config)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=folder,
-                env={**os.environ, "PWD": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-                process_group=0,
-            )
-        assert rig.stdin is not None
-        assert rig.stdout is not None
+    with stand_in(__file__, source, attribute, settings=settings) as (rig, folder):
         workers = Workers(rig, folder)
         try:
             yield workers
-        except BaseException as error:
-            error.add_note(f"The log:\n{textwrap.indent((folder / 'log').read_text(), '    ')}")
-            raise
         finally:
             for client in workers.clients:
                 client.close()
-            with suppress(BrokenPipeError):
-                rig.stdin.close()
-            rig.stdout.close()
-            rig.wait()
-            strays = belongings().children.keys() - before.children.keys()
-            end_processes(list(strays))
-            adopt_orphans(adopted_before)
-    assert not (changes := belongings().beyond(before)), changes
 
 
 # The stand-in
-
-
-def tell(**record: object) -> None:
-    os.write(1, json.dumps(record).encode() + b"\n")
 
 
 class Rig:

@@ -6,9 +6,8 @@
         worker.drain(5)
         assert worker.wait_ended()["code"] == 0
 
-The stand-in is this file, run as a program: it forks the worker as the supervisor does (supervisor/child.py), tells in
-lines of JSON what it hears, and does what it is told.  It is a process of its own so that what a worker does to its
-surroundings does not happen to the tests, and so that it can be killed.
+The stand-in is this file, run as a program (rigbed.py): it forks the worker as the supervisor does
+(supervisor/child.py), tells what it hears, and does what it is told.
 """
 
 import json
@@ -18,18 +17,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from leftovers import adopt_orphans, belongings, end_processes, eventually, wait_gone
-from paceline import clock
+from leftovers import wait_gone
 from paceline.worker.messages import Message, encode
-
-DEADLINE_S = 20.0
+from rigbed import DEADLINE_S, Onlooker, stand_in, tell
 
 GATE = """
 import os
@@ -42,33 +38,22 @@ def wait_at(name):
 """For the sources of tests: wait until `WorkerProcess.open_gate(name)`."""
 
 
-class WorkerProcess:
+class WorkerProcess(Onlooker):
     """The worker, as a test sees it."""
 
     def __init__(self, rig: "subprocess.Popen[bytes]", folder: Path) -> None:
-        self.rig = rig
-        self.folder = folder
-        self.records: list[dict[str, Any]] = []
-        self._kept = b""
-        begun = self._wait_for("pid")
+        super().__init__(rig, folder)
+        begun = self.wait_for("pid")
         self.pid: int = begun["pid"]
         self.port: int = begun["port"]
 
-    @property
-    def log(self) -> str:
-        """What it wrote to standard error."""
-        return (self.folder / "log").read_text()
-
-    def wait_log(self, text: str) -> None:
-        eventually(lambda: text in self.log, DEADLINE_S)
-
     def wait_said(self, kind: str) -> dict[str, Any]:
         """The first message of this kind that it sent to its supervisor."""
-        return self._wait_for("said", kind)
+        return self.wait_for("said", value=kind)
 
     def wait_ended(self) -> dict[str, Any]:
         """How it ended: `code` (negative: by this signal), `fault` (what faulthandler wrote), `cells`."""
-        return self._wait_for("code")
+        return self.wait_for("code")
 
     def said(self) -> list[str]:
         return [record["said"] for record in self.records if "said" in record]
@@ -93,18 +78,18 @@ class WorkerProcess:
             pass
 
     def drain(self, within_s: float) -> None:
-        self._tell(do="drain", within_s=within_s)
+        self.order(do="drain", within_s=within_s)
 
     def send(self, message: Message) -> None:
         """The supervisor says this."""
-        self._tell(do="send", datagram=encode(message).decode())
+        self.order(do="send", datagram=encode(message).decode())
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def hang_up(self) -> None:
         """The supervisor closes the channel."""
-        self._tell(do="hang up")
+        self.order(do="hang up")
 
     def lose_supervisor(self) -> int:
         """The supervisor is killed; returns the wait status of the worker when it has ended as well."""
@@ -112,37 +97,6 @@ class WorkerProcess:
         self.rig.wait()
         wait_gone([self.pid], DEADLINE_S)
         return os.waitpid(self.pid, 0)[1]  # it has come to us (leftovers.adopt_orphans)
-
-    def _tell(self, **command: object) -> None:
-        assert self.rig.stdin is not None
-        self.rig.stdin.write(json.dumps(command).encode() + b"\n")
-        self.rig.stdin.flush()
-
-    def _wait_for(self, key: str, value: object = None) -> dict[str, Any]:
-        deadline = clock.now() + DEADLINE_S
-        seen = 0
-        while True:
-            for record in self.records[seen:]:
-                if key in record and value in (None, record[key]):
-                    return record
-            seen = len(self.records)
-            if not self._read_record(deadline):
-                raise AssertionError(f"no {key} {value or ''}; there was {self.records}; the log:\n{self.log}")
-
-    def _read_record(self, deadline: float) -> bool:
-        assert self.rig.stdout is not None
-        while b"\n" not in self._kept:
-            poll = select.poll()
-            poll.register(self.rig.stdout, select.POLLIN)
-            if not poll.poll(max(0.0, deadline - clock.now()) * 1000):
-                return False
-            piece = os.read(self.rig.stdout.fileno(), 65536)
-            if not piece:
-                return False
-            self._kept += piece
-        line, _, self._kept = self._kept.partition(b"\n")
-        self.records.append(json.loads(line))
-        return True
 
 
 @contextmanager
@@ -153,47 +107,12 @@ def worker_process(
 
     At the end it is killed if it still runs, and nothing of it is left.
     """
-    before, adopted_before = belongings(), adopt_orphans(True)
-    with tempfile.TemporaryDirectory(prefix="paceline-test-") as name:
-        folder = Path(name)
-        (folder / "app.py").write_text(GATE + textwrap.dedent(source))
-        for gate in gates:
-            os.mkfifo(folder / gate)
-        config = {"target": f"{folder}/app.py:{attribute}", "check": check, "settings": settings}
-        with open(folder / "log", "wb") as log:
-            rig = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(config)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=folder,
-                env={**os.environ, "PWD": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-                process_group=0,
-            )
-        assert rig.stdin is not None
-        assert rig.stdout is not None
-        try:
-            made = WorkerProcess(rig, folder)
-            yield made
-        except BaseException as error:
-            error.add_note(f"The log:\n{textwrap.indent((folder / 'log').read_text(), '    ')}")
-            raise
-        finally:
-            with suppress(BrokenPipeError):
-                rig.stdin.close()
-            rig.stdout.close()
-            rig.wait()
-            strays = belongings().children.keys() - before.children.keys()
-            end_processes(list(strays))
-            adopt_orphans(adopted_before)
-    assert not (changes := belongings().beyond(before)), changes
+    rigged = stand_in(__file__, GATE + textwrap.dedent(source), attribute, gates, check=check, settings=settings)
+    with rigged as (rig, folder):
+        yield WorkerProcess(rig, folder)
 
 
 # The stand-in
-
-
-def tell(**record: object) -> None:
-    os.write(1, json.dumps(record).encode() + b"\n")
 
 
 def run_rig(config: dict[str, Any]) -> NoReturn:

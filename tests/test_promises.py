@@ -142,20 +142,21 @@ def test_2_a_handler_that_does_not_block_gets_no_second_thread() -> None:
                 peer.send(b"who\n" * 5)
             for peer in peers:
                 peer.lines(5)
-        assert threads_that_serve(peers[0]) == 1
+        # On a busy machine one may be made for a call that only seemed to block; as nobody needs it, it ends.
+        eventually(lambda: threads_that_serve(peers[0]) == 1, 30)
 
 
 def test_2_each_blocked_handler_has_a_thread_and_one_more_leads() -> None:
     with running(*LINES, "-w", "1", files=FILES) as server, Gate(server) as gate:
         other = server.connect()
-        assert threads_that_serve(other) == 1
+        eventually(lambda: threads_that_serve(other) == 1, 30)
         slow = [server.connect() for _ in range(5)]
         for peer in slow:
             peer.send(b"wait gate\n")
         gate.wait_reached(5)
-        assert 5 + 1 <= threads_that_serve(other) <= 5 + 2, (
-            "one leads; and whoever is asked may have been promoted, too"
-        )
+        # One leads; and whoever is asked may have been promoted, too.  What was made beyond need ends.
+        assert threads_that_serve(other) >= 5 + 1
+        eventually(lambda: threads_that_serve(other) <= 5 + 2, 30)
         gate.open()
         for peer in slow:
             answer(peer)

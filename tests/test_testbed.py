@@ -56,6 +56,22 @@ def test_a_server_is_started_asked_and_stopped() -> None:
     assert server.process.returncode == 0
 
 
+NOISY = SERVER.replace(
+    "stream.sendall(data)", "print(*range(200), data.decode(), sep='\\n', file=sys.stderr); stream.sendall(data)"
+)
+
+
+def test_the_log_is_what_was_written_before_it_is_looked_at() -> None:
+    """Whoever has heard of it from the server finds it in the log; nobody needs to wait."""
+    with running(command=script(NOISY.replace("FIRST", ""))) as server, server.connect() as peer:
+        for number in range(200):
+            peer.send(b"%d.\n" % number)
+            peer.line()
+            since = server.log_length()
+            assert f"\n{number}." in server.log
+            assert since == server.log_length()
+
+
 def test_what_it_was_started_with() -> None:
     show = (
         "import os, sys; print(sys.argv[1:], os.getcwd() == os.environ['PWD'], open('a/b').read(), os.environ.get('X'))"

@@ -56,7 +56,8 @@ class _Lines:
         self.lines: dict[int, list[str]] = {pipe.fileno(): [] for pipe in pipes}  # guarded by changed
         self.at_end = False  # guarded by changed
         self.changed = threading.Condition()
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._asked = self._collected = 0  # guarded by changed
+        self._look, self._stop = os.eventfd(0, os.EFD_CLOEXEC), os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._collect, name="testbed log")
         self._thread.start()
 
@@ -64,15 +65,30 @@ class _Lines:
         """What is in the pipes by now is still collected; a process that holds them open does not matter."""
         os.eventfd_write(self._stop, 1)
         self._thread.join()
+        os.close(self._look)
         os.close(self._stop)
+
+    def of(self, fd: int) -> list[str]:
+        """The whole lines from this pipe: all that were written before this call, though its reader be late."""
+        with self.changed:
+            if not self.at_end:
+                self._asked = asked = self._asked + 1
+                os.eventfd_write(self._look, 1)
+                is_there = self.changed.wait_for(lambda: self.at_end or self._collected >= asked, PEER_S)
+                assert is_there, f"the log was not read within {PEER_S} s"
+            return self.lines[fd].copy()
 
     def _collect(self) -> None:
         poll = select.poll()
         rests = dict.fromkeys(self.lines, b"")
-        for fd in (*rests, self._stop):
+        for fd in (*rests, self._look, self._stop):
             poll.register(fd, select.POLLIN)
         while rests:
-            ready = {fd for fd, _ in poll.poll()}
+            with self.changed:
+                asked = self._asked  # what had been written then is in the pipes; one read takes all that a pipe holds
+            ready = {fd for fd, _ in poll.poll(0 if asked > self._collected else None)}
+            if self._look in ready:
+                os.eventfd_read(self._look)
             for fd in ready & rests.keys():
                 piece = os.read(fd, 65536)
                 *complete, rest = (rests[fd] + piece).split(b"\n")
@@ -85,7 +101,10 @@ class _Lines:
                 with self.changed:
                     self.lines[fd] += [line.decode(errors="backslashreplace") for line in complete]
                     self.changed.notify_all()
-            if ready == {self._stop}:
+            with self.changed:
+                self._collected = asked
+                self.changed.notify_all()
+            if self._stop in ready and not ready & rests.keys():
                 break
         with self.changed:
             self.at_end = True
@@ -126,20 +145,17 @@ class Server:
 
     @property
     def log(self) -> str:
-        """All it has written to standard error."""
-        with self._lines.changed:
-            return "\n".join(self._lines.lines[self._log_fd])
+        """All it has written to standard error until now."""
+        return "\n".join(self._lines.of(self._log_fd))
 
     @property
     def output(self) -> str:
-        """All it has written to standard output."""
-        with self._lines.changed:
-            return "\n".join(self._lines.lines[self._output_fd])
+        """All it has written to standard output until now."""
+        return "\n".join(self._lines.of(self._output_fd))
 
     def log_length(self) -> int:
         """How many lines the log has by now; for `since` of wait_for_log."""
-        with self._lines.changed:
-            return len(self._lines.lines[self._log_fd])
+        return len(self._lines.of(self._log_fd))
 
     def wait_for_log(self, text: str | re.Pattern[str], timeout: float = 10, *, since: int = 0) -> str:
         """The first log line (of those from `since` on) that has this text, or matches; AssertionError without one."""

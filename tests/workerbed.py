@@ -77,6 +77,18 @@ class ByteByByte:
         return b"".join(replies)
 
 
+class Pairs:
+    """A framing of a user's that keeps a list: two bytes are a message."""
+
+    def cut(self, rest: list[int] | None, data: bytes) -> tuple[list[bytes], list[int] | None]:
+        kept = [*(rest or []), *data]
+        whole = len(kept) - len(kept) % 2
+        return [bytes(kept[at : at + 2]) for at in range(0, whole, 2)], kept[whole:] or None
+
+    def join(self, replies: Sequence[bytes]) -> bytes:
+        return b"".join(replies)
+
+
 class RecordingLog:
     """Stands where a Log stands."""
 
@@ -228,6 +240,7 @@ class Bed:
         """The watcher looks, a tick after the last time; the process counts as not busy."""
         for _ in range(times):
             self.now += TICK_S
+            self.parts.watcher.last_cpu = clock.process_cpu()  # more may have been used than fits into a tick
             self.parts.watcher.tick(self.now)
 
     def tick_until_led(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,28 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def plans_of(run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`plans_of("bench", "paceline.bench.run.measure", *words)`: the plan that this command gives to that function.
+
+    Nothing is carried out.
+    """
+
+    def plans_of(command: str, function: str, *words: str) -> Any:
+        plans = []
+
+        def stand_in(plan: object, *_: object) -> None:
+            plans.append(plan)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(function, stand_in)
+        ended = run(command, *words)
+        assert plans, ended.err
+        return plans[0]
+
+    return plans_of
 
 
 @dataclass

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import typing
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,22 +28,9 @@ def echo() -> Iterator[Server]:
 
 
 @pytest.fixture
-def planned(run: "Run", monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+def planned(plans_of: Callable[..., Plan]) -> Callable[..., Plan]:
     """The plan that a command line makes; nothing is loaded."""
-
-    def planned(*words: str) -> Plan:
-        plans = []
-
-        def measure(plan: Plan, *_: object) -> None:
-            plans.append(plan)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("paceline.bench.run.measure", measure)
-        ended = run("bench", *words)
-        assert plans, ended.err
-        return plans[0]
-
-    return planned
+    return partial(plans_of, "bench", "paceline.bench.run.measure")
 
 
 def test_the_defaults(planned: Callable[..., Plan]) -> None:

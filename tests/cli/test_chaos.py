@@ -6,6 +6,7 @@ import signal
 import subprocess
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from leftovers import eventually
 from paceline.chaos.books import Broken
 from paceline.chaos.catalogue import chosen
 from paceline.chaos.plan import Plan
-from paceline.chaos.result import Result
 from testbed import COMMAND
 
 if typing.TYPE_CHECKING:
@@ -24,22 +24,9 @@ if typing.TYPE_CHECKING:
 
 
 @pytest.fixture
-def planned(run: "Run", monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+def planned(plans_of: Callable[..., Plan]) -> Callable[..., Plan]:
     """The plan that a command line makes; nothing is started."""
-
-    def planned(*words: str) -> Plan:
-        plans = []
-
-        def stand_in(plan: Plan, *_: object) -> Result:
-            plans.append(plan)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("paceline.chaos.run.run", stand_in)
-        ended = run("chaos", *words)
-        assert plans, ended.err
-        return plans[0]
-
-    return planned
+    return partial(plans_of, "chaos", "paceline.chaos.run.run")
 
 
 def test_the_defaults(planned: Callable[..., Plan], folder: Path) -> None:

@@ -221,32 +221,6 @@ def test_a_thread_that_takes_the_room_of_the_spare_one_costs_no_connection(
     spare.close()
 
 
-def test_every_connection_arrives_while_descriptors_run_out_again_and_again(
-    way: tuple[socket.socket, socket.socket], spare: Spare, connection: tuple[int, socket.socket]
-) -> None:
-    reader, writer = way
-    fd, _ = connection
-    sent = 0
-    received: list[int] = []
-    held: list[int] = []
-    with room_for(3):
-        while len(received) < 100:
-            while sent < 100 and passing.send_connection(writer, fd, b"%d" % sent):
-                sent += 1
-            try:
-                arrived = passing.receive_connection(reader, spare)
-            except OSError:
-                while held:
-                    os.close(held.pop())
-                continue
-            assert arrived is not None
-            held.append(arrived[0])
-            received.append(int(arrived[1]))
-    assert received == list(range(100))
-    for each in (*held, fd):
-        os.close(each)
-
-
 @pytest.mark.parametrize(
     "shape",
     ["no descriptor", "two sockets", "a socket and a pipe", "five descriptors", "no socket", "too long", "nothing"],
@@ -365,21 +339,22 @@ def test_two_descriptors_need_two_spare_ones(
     spare.close()
 
 
+@pytest.mark.parametrize("most", [1, passing.MOST_DESCRIPTORS])
 def test_none_is_lost_while_descriptors_run_out_again_and_again(
-    way: tuple[socket.socket, socket.socket], connection: tuple[int, socket.socket]
+    way: tuple[socket.socket, socket.socket], connection: tuple[int, socket.socket], most: int
 ) -> None:
+    """With one descriptor each, and with two of which the second is there two times in three."""
     reader, writer = way
     fd, _ = connection
     beside = memory_of(b"beside")
-    spare = Spare(passing.MOST_DESCRIPTORS)
+    spare = Spare(most)
+    memories = [passing.NO_MEMORY, beside, beside] if most > 1 else [passing.NO_MEMORY]
     sent = 0
     received: list[int] = []
     held: list[passing.Arrived] = []
     with room_for(3):
         while len(received) < 100:
-            while sent < 100 and passing.send_connection(
-                writer, fd, b"%d" % sent, beside if sent % 3 else passing.NO_MEMORY
-            ):
+            while sent < 100 and passing.send_connection(writer, fd, b"%d" % sent, memories[sent % len(memories)]):
                 sent += 1
             try:
                 arrived = passing.receive_connection(reader, spare)
@@ -388,7 +363,7 @@ def test_none_is_lost_while_descriptors_run_out_again_and_again(
                     held.pop().close()
                 continue
             assert arrived is not None
-            assert (arrived.memory >= 0) is (len(received) % 3 != 0)
+            assert (arrived.memory >= 0) is (memories[len(received) % len(memories)] == beside)
             held.append(arrived)
             received.append(int(arrived.record))
     assert received == list(range(100))
@@ -421,17 +396,20 @@ def test_looked_at_it_stays_until_it_is_taken_out(
 
 
 FLOOD = """
-import contextlib, os, resource, socket
+import os, resource, socket
 from paceline.host import passing
-with contextlib.suppress(OSError):
+try:
     os.setresuid(*[20_000 + os.getpid() % 40_000] * 3)
+    least = 10
+except PermissionError:
+    least = 0
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
 reader, writer = passing.pair()
 here, there = socket.socketpair()
 sent = 0
 while passing.send_connection(writer, here.fileno(), b"x"):
     sent += 1
-print(sent)
+print(least, sent)
 """
 
 
@@ -439,7 +417,9 @@ def test_too_many_descriptors_in_flight_is_full() -> None:
     """ETOOMANYREFS: more than RLIMIT_NOFILE in flight for a user without privileges (unix(7)).
 
     All processes of a user count together, other tests' servers as well: root becomes a user that nobody else is.
+    Anybody else may find that others have as many in flight already.
     """
     flood = subprocess.run([sys.executable, "-c", FLOOD], capture_output=True, text=True, timeout=10)
     assert flood.returncode == 0, flood.stderr
-    assert 10 <= int(flood.stdout) <= 40
+    least, sent = map(int, flood.stdout.split())
+    assert least <= sent <= 40

@@ -10,19 +10,18 @@ import select
 import shutil
 import signal
 import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from calm import cpu_share, descriptors_of
 from leftovers import children_of, eventually, wait_gone
+from logbed import CLOSED, answers, logging_to
 from paceline.clock import now
 from peer import Peer
-from testbed import COMMAND, Server, running
+from testbed import Server, running
 
 APP = {
     "app.py": """
@@ -38,14 +37,6 @@ APP = {
                 print(f"waits at {gate.decode()}")
                 with open(gate) as opened:
                     opened.read()
-            case [b"orphans", count]:
-                for number in range(int(count)):
-                    child = os.fork()
-                    if not child:
-                        if not os.fork():
-                            os._exit(number % 256)
-                        os._exit(0)
-                    os.waitpid(child, 0)
             case [b"print", count]:
                 for _ in range(int(count)):
                     print("x" * 99)
@@ -241,50 +232,7 @@ def gates(server: Server, *names: str) -> Iterator[Callable[[str], None]]:
             open_gate(name)
 
 
-def test_as_process_1() -> None:
-    """As in a container: it reaps everybody's orphans, takes none of them for a worker, and ends when it is told to."""
-    if shutil.which("unshare") is None or os.getuid() != 0:
-        pytest.skip("only root, with unshare(1), may begin a process namespace")
-    command = ("unshare", "-p", "-f", "--mount-proc", *COMMAND)
-    with running("app.py:answer", *LINES, "--workers", "2", files=APP, command=command) as server:
-        (init,) = children_of(server.pid)
-        workers = children_of(init)
-        assert len(workers) == 2
-        with server.connect() as peer:
-            ask(peer, b"orphans 300")
-            eventually(lambda: children_of(init) == workers)
-            ask(peer)
-        os.kill(workers[0], signal.SIGKILL)
-        server.wait_for_log("was killed by SIGKILL")
-        eventually(lambda: len(children_of(init)) == 2)
-        assert ask_anew(server)
-        os.kill(init, signal.SIGTERM)
-        assert server.wait() == 0
-    assert server.log.count(" error ") == 1, "the worker that was killed"
-
-
 # Standard error
-
-
-@contextmanager
-def unheard(folder: Path, stderr: int | None, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server whose log nobody reads, at `unix:s` of this folder; it must end well, and leave nothing."""
-    (folder / "app.py").write_text(textwrap.dedent(APP["app.py"]))
-    words = [*COMMAND, "serve", "app.py:answer", *LINES, "--workers", "1", "-b", "unix:s", *options]
-    if stderr is None:
-        words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words]
-    with subprocess.Popen(
-        words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, process_group=0
-    ) as process:
-        try:
-            eventually(partial(asks, f"unix:{folder / 's'}"), 30)
-            yield process
-            workers = children_of(process.pid)
-            process.terminate()
-            assert process.wait(15) == 0
-            wait_gone(workers)
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("kind", ["closed", "full", "pipe", "broken"])
@@ -295,7 +243,8 @@ def test_a_log_that_nobody_takes(kind: str, tmp_path: Path) -> None:
         if kind == "broken":
             os.close(reader)
         stderr = {"closed": None, "full": full, "pipe": writer, "broken": writer}[kind]
-        with unheard(tmp_path, stderr) as process:
+        prefix = CLOSED if stderr is None else ()
+        with logging_to(stderr, tmp_path, APP["app.py"], "--workers", "1", prefix=prefix) as process:
             slowest = 0.0
             with Peer(f"unix:{tmp_path / 's'}") as peer:
                 for _ in range(50):
@@ -307,18 +256,12 @@ def test_a_log_that_nobody_takes(kind: str, tmp_path: Path) -> None:
                     slowest = max(slowest, now() - begun)
             print(f"slowest {slowest:.3f} s")
             os.kill(children_of(process.pid)[0], signal.SIGKILL)
-            eventually(lambda: asks(f"unix:{tmp_path / 's'}"))
+            eventually(lambda: answers(tmp_path))
     finally:
         os.close(full)
         os.close(writer)
         if kind != "broken":
             os.close(reader)
-
-
-def asks(place: str) -> bool:
-    with suppress(OSError, AssertionError), Peer(place) as peer:
-        return bool(ask(peer))
-    return False
 
 
 # Clocks

@@ -3,17 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from leftovers import children_of, eventually, wait_gone
-from peer import Peer
-from testbed import COMMAND
+import logbed
+from leftovers import children_of, eventually
 
 SOURCE = """
 def answer(line):
@@ -23,36 +18,15 @@ def answer(line):
 """
 
 
-@contextmanager
-def logging_to(folder: Path, words: list[str], **options: object) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server of two workers at `unix:s` of this folder; it must end well, and leave nothing."""
-    (folder / "app.py").write_text(textwrap.dedent(SOURCE))
-    words = [*words, *COMMAND, "serve", "app.py:answer", "--framing", "line", "--workers", "2", "-b", "unix:s"]
-    with subprocess.Popen(
-        words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0, **options
-    ) as process:  # type: ignore[call-overload]
-        try:
-            eventually((folder / "s").exists, 30)
-            yield process
-            workers = children_of(process.pid)
-            process.terminate()
-            assert process.wait(15) == 0
-            wait_gone(workers)
-        finally:
-            process.kill()
-
-
 def say(folder: Path, line: bytes) -> None:
-    with Peer(f"unix:{folder / 's'}") as peer:
-        peer.send(line + b"\n")
-        assert peer.line() == line + b"\n"
+    assert logbed.say(folder, line) == line + b"\n"
 
 
 def test_the_whole_server_follows_its_log(tmp_path: Path) -> None:
     """As logrotate does it: the file is renamed, then the server is told by USR1."""
     log, old = tmp_path / "log", tmp_path / "log.1"
     with open(log, "wb") as file:
-        server = logging_to(tmp_path, [], stderr=file)
+        server = logbed.logging_to(file.fileno(), tmp_path, SOURCE, "--workers", "2")
         with server as process:
             eventually(lambda: "listening on" in log.read_text(), 10)
             os.rename(log, old)
@@ -79,7 +53,8 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = 'mount -t tmpfs -o size=64k none "$0" && exec "$@" 2>"$0/log"'
-    with logging_to(tmp_path, ["unshare", "-m", "sh", "-c", script, str(disk)]) as process:
+    prefix = ("unshare", "-m", "sh", "-c", script, str(disk))
+    with logbed.logging_to(None, tmp_path, SOURCE, "--workers", "2", prefix=prefix) as process:
         log = Path(f"/proc/{process.pid}/root{disk}/log")
         eventually(lambda: "listening on" in log.read_text(), 10)
         for _ in range(30):

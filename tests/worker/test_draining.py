@@ -18,7 +18,7 @@ from paceline.scoreboard.fields import WorkerState
 from paceline.worker.draining import SUCCESSOR_S
 from paceline.worker.lifecycle import State
 from paceline.worker.record import Record, decode
-from workerbed import DEADLINE_S, Bed, Gate, bed, receive_all, receive_exactly
+from workerbed import DEADLINE_S, Bed, Gate, Pairs, bed, receive_all, receive_exactly
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -143,7 +143,7 @@ def test_a_thread_that_does_not_come_up_is_no_reason_to_cut_the_call_of_another(
         client = here.bed.connect()
         client.sendall(b"first\n")
         handler.first.wait_entered()
-        here.bed.tick(3)  # somebody else is to lead
+        here.tick_until(lambda: handler.starts == 2)  # somebody else is to lead
         handler.starting.wait_entered()
         handler.first.open()
         assert receive_exactly(client, 6) == b"first\n"
@@ -258,18 +258,6 @@ def test_a_state_that_cannot_travel_is_served_here_to_the_end() -> None:
         assert receive_all(client) == b""
         left = "; not handed over: 1 whose connection.state holds what cannot travel"
         assert here.said() == {"moved": 0, "left": left}
-
-
-class Pairs:
-    """A framing of a user's that keeps a list: two bytes are a message."""
-
-    def cut(self, rest: list[int] | None, data: bytes) -> tuple[list[bytes], list[int] | None]:
-        kept = [*(rest or []), *data]
-        whole = len(kept) - len(kept) % 2
-        return [bytes(kept[at : at + 2]) for at in range(0, whole, 2)], kept[whole:] or None
-
-    def join(self, replies: Any) -> bytes:
-        return b"".join(replies)
 
 
 def test_what_only_its_own_generation_understands_waits_for_the_end_of_its_message() -> None:

@@ -21,7 +21,7 @@ from paceline.worker.lifecycle import State
 from paceline.worker.receiving import LATER_S, MOST_AT_ONCE
 from paceline.worker.record import Kind, Record, dumped, encode
 from takerbed import FRESH, Taker, taker, who
-from workerbed import bed, reset
+from workerbed import Pairs, bed, reset
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -193,18 +193,6 @@ def test_a_long_message_begun_there_is_finished_here() -> None:
         assert there.receiving.receive()
         there.seats.clients[0].sendall(b"!\n")
         assert there.seats.clients[0].recv(100) == b"600001\n"
-
-
-class Pairs:
-    """A framing of a user's that keeps a list: two bytes are a message."""
-
-    def cut(self, rest: list[int] | None, data: bytes) -> tuple[list[bytes], list[int] | None]:
-        kept = [*(rest or []), *data]
-        whole = len(kept) - len(kept) % 2
-        return [bytes(kept[at : at + 2]) for at in range(0, whole, 2)], kept[whole:] or None
-
-    def join(self, replies: Any) -> bytes:
-        return b"".join(replies)
 
 
 def test_a_rest_of_the_users_own_kind_goes_on_in_the_same_code() -> None:

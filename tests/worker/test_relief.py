@@ -56,6 +56,15 @@ class Busy:
         self.bed.tick_until_led()
         assert self.bed.worker.crew.roles.is_saturated
 
+    def assert_it_waits_here(self) -> None:
+        """What arrives while nobody is free is given to no sibling; whoever comes back answers it."""
+        self.saturate()
+        self.quick[0].sendall(b"ping\n")
+        self.bed.tick(5)
+        assert self.taken() == []
+        self.handler.gate.open()
+        assert receive_exactly(self.quick[0], 5) == b"ping\n"
+
     def taken(self, seat: int = 1) -> list[Record]:
         """The records in the inbox, and their connections are closed."""
         records = []
@@ -145,24 +154,14 @@ def test_also_when_somebody_came_back_for_a_moment_in_between() -> None:
 def test_when_nobody_can_take_it_it_waits_here() -> None:
     with busy() as here:
         here.seats.set(1, saturated=1)
-        here.saturate()
-        here.quick[0].sendall(b"ping\n")
-        here.bed.tick(5)
-        assert here.taken() == []
-        here.handler.gate.open()
-        assert receive_exactly(here.quick[0], 5) == b"ping\n"
+        here.assert_it_waits_here()
 
 
 def test_who_passed_often_enough_stays_until_it_is_served() -> None:
     with busy() as here:
-        (connection,) = (c for c in here.bed.connections() if c.fd == here.bed.connections()[1].fd)
+        connection = here.bed.connections()[1]
         connection.passes, connection.passed_at = MOST_PASSES, connection.messages
-        here.saturate()
-        here.quick[0].sendall(b"ping\n")
-        here.bed.tick(5)
-        assert here.taken() == []
-        here.handler.gate.open()
-        assert receive_exactly(here.quick[0], 5) == b"ping\n"
+        here.assert_it_waits_here()
 
 
 def test_each_pass_is_counted() -> None:
