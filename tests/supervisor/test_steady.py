@@ -45,3 +45,15 @@ def test_gaps_add_up() -> None:
         clock.now += 61.0
         steady.on_woken(until)
     assert steady.gap_s == 180.0
+
+
+def test_the_time_between_two_programs_does_not_count() -> None:
+    readings = iter([110.0, 110.0, 112.0])
+    steady = Steady(lambda: next(readings))
+    steady.go_on(4.0, 107.0)
+    assert steady.gap_s == 7.0
+    assert steady.now() == 103.0, "as it was when the other one ended"
+    assert steady.now() == 105.0
+    unknown = Steady(lambda: 110.0)
+    unknown.go_on(4.0, 0.0)
+    assert unknown.now() == 106.0

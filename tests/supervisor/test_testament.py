@@ -41,6 +41,7 @@ FULL = testament.Testament(
     newest=4,
     started_at=0.5,
     gap_s=7.25,
+    written_at=8.5,
     reloads=2,
     fixed={"bind": "127.0.0.1:80,unix:/s"},
     passed={"3": "web"},
@@ -88,7 +89,8 @@ def test_fields_of_a_newer_version_are_dropped(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "default"), [("gap_s", 0.0), ("reloads", 0), ("fixed", {}), ("passed", {}), ("files", ()), ("asker", -1)]
+    ("path", "default"),
+    [("gap_s", 0.0), ("written_at", 0.0), ("reloads", 0), ("fixed", {}), ("passed", {}), ("files", ()), ("asker", -1)],
 )
 def test_fields_that_an_older_version_did_not_write_have_their_defaults(path: str, default: object) -> None:
     assert getattr(decode(edited(path, ...)), path) == default

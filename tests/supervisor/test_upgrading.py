@@ -47,6 +47,7 @@ class Scene:
                 settings=Settings(),
                 settings_of={},
                 target="echo",
+                system=SimpleNamespace(now=clock.now),
                 signal_fds=self.signal_fds,
                 on_answer=self.answers.append,
                 presence=Presence(),

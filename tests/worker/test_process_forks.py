@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from processbed import DEADLINE_S, worker_process
+from processbed import worker_process
+from rigbed import DEADLINE_S
 
 RETURNS = {
     "a message": """

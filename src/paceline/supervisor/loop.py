@@ -114,7 +114,9 @@ class Supervisor:
         self.seats = hands.seats
         self.board = hands.board
         self.log = hands.log
-        self.steady = Steady(hands.system.now, 0.0 if left is None else left.gap_s)
+        self.steady = Steady(hands.system.now)
+        if left is not None:
+            self.steady.go_on(left.gap_s, left.written_at)
         self.now = self.steady.now
         limits = Limits.of(settings)
         if left is None:

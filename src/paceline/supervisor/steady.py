@@ -22,6 +22,13 @@ class Steady:
     def now(self) -> float:
         return self.clock() - self.gap_s
 
+    def go_on(self, gap_s: float, since: float) -> None:
+        """As the clock of another program, which ended at `since`, by the clock below (0: nobody knows).
+
+        Starting took time in which nobody was heard: it does not count, or deadlines would pass before anybody is.
+        """
+        self.gap_s = gap_s + (max(0.0, self.clock() - since) if since else 0.0)
+
     def on_woken(self, until: float) -> None:
         """A wait is over that was to end at `until` at the latest, in this clock's time."""
         late = self.now() - until

@@ -108,6 +108,8 @@ class Testament:
     started_at: float
     gap_s: float = 0.0
     """What the steady clock has left out (steady.py)."""
+    written_at: float = 0.0
+    """When this was written, by CLOCK_MONOTONIC in seconds: from then on nobody was heard.  0: not known."""
     reloads: int = 0
     fixed: dict[str, str] = field(default_factory=dict)
     """The settings that only a restart changes, by key, as a person would write them."""

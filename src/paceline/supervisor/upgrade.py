@@ -76,6 +76,7 @@ class Server:
     settings: Settings
     started_at: float
     gap_s: float
+    written_at: float = 0.0
     reloads: int = 0
     passed: Mapping[int, str] | None = None
     files: tuple[FileLeft, ...] = ()
@@ -98,6 +99,7 @@ def testament_of(server: Server) -> Testament:
         newest=server.posts.newest,
         started_at=server.started_at,
         gap_s=server.gap_s,
+        written_at=server.written_at,
         reloads=server.reloads,
         fixed=fixed_of(server.settings),
         workers_setting=server.settings.workers or 0,

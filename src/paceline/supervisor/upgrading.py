@@ -140,6 +140,7 @@ class Upgrading:
                 settings=is_.hands.settings_of.get(is_.roster.posts.generation, is_.hands.settings),
                 started_at=is_.started_at,
                 gap_s=is_.steady.gap_s,
+                written_at=is_.hands.system.now(),
                 reloads=is_.bulletin.reloads,
                 passed=is_.start.passed,
                 files=((file,) if file else ()) + is_.hands.presence.files_left(),
