@@ -96,6 +96,11 @@ class Posts:
         slot = self.slots[worker.slot] if worker.slot < len(self.slots) else None
         return slot if slot is not None and worker.seat in (slot.seat, slot.incoming) else None
 
+    def served_by(self, worker: Worker) -> Slot | None:
+        """The slot in which it serves; None: it is retired, or will serve, or does not yet."""
+        slot = self.slot_of(worker)
+        return slot if slot is not None and slot.seat == worker.seat and worker.state is State.READY else None
+
     def is_current(self, worker: Worker) -> bool:
         slot = self.slot_of(worker)
         return slot is not None and slot.seat == worker.seat

@@ -57,9 +57,9 @@ class Replacing:
 
     def on_stuck(self, worker: Worker, message: Stuck, now: float) -> Iterator[Command]:
         """It says so again while the call goes on."""
-        slot = self.posts.slot_of(worker)
+        slot = self.posts.served_by(worker)
         pause_s = message.limit_s if self.posts.limits.call_s is None else self.posts.limits.call_s
-        if slot is None or slot.seat != worker.seat or worker.state is not State.READY:
+        if slot is None:
             return
         if self.quarantined_at is not None and now - self.quarantined_at < pause_s:
             return
@@ -71,9 +71,9 @@ class Replacing:
 
     def on_terminated(self, worker: Worker) -> Iterator[Command]:
         """It says so again until it is told to drain: one in standby will when it serves."""
-        slot = self.posts.slot_of(worker)
+        slot = self.posts.served_by(worker)
         why = "somebody sent it SIGTERM"
-        if slot is not None and slot.seat == worker.seat and worker.state is State.READY and self._put_first(slot, why):
+        if slot is not None and self._put_first(slot, why):
             yield Say("replacing", {"slot": slot.number, "pid": worker.pid, "why": why})
 
     def _put_first(self, slot: Slot, why: str) -> bool:
@@ -89,8 +89,8 @@ class Replacing:
     def on_usage(self, usage: Mapping[int, Usage], now: float) -> None:
         """Every second: who has served long enough."""
         for worker in self.posts.in_state(State.READY):
-            slot = self.posts.slot_of(worker)
-            if slot is not None and slot.seat == worker.seat and slot.number not in self.wanted:
+            slot = self.posts.served_by(worker)
+            if slot is not None and slot.number not in self.wanted:
                 why = self._why_recycle(worker, usage.get(worker.seat), now)
                 if why:
                     self.wanted[slot.number] = Replacement(why)
