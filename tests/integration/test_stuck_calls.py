@@ -1,6 +1,7 @@
 """Handlers that do not come back, on a real server: they are found, shown, and cost nobody else anything."""
 
 import re
+import signal
 
 from leftovers import wait_gone
 from paceline.clock import now
@@ -84,6 +85,25 @@ def test_two_workers_whose_calls_hang_are_replaced_one_after_the_other() -> None
             assert int(peer.line()) in now_there, "who was quiet has moved"
         replaced = [line for line in server.log.splitlines() if " is replaced: " in line]
         assert len(replaced) == 2, "each is told once"
+
+
+def test_a_supervisor_that_was_stopped_replaces_them_when_it_goes_on() -> None:
+    with running("app.py:answer", "--framing", "line", "--workers", "2", "--timeout", "500ms", files=APP) as server:
+        hanging = on_each_worker(server)
+        server.send_signal(signal.SIGSTOP)
+        try:
+            for peer in hanging.values():
+                peer.send(b"hang\n")
+            for peer in hanging.values():
+                server.wait_for_log(f"a call for {peer.name} has run for ")
+        finally:
+            server.send_signal(signal.SIGCONT)
+        wait_gone(list(hanging))
+        for pid, peer in hanging.items():
+            server.wait_for_log(f"(pid {pid}) is replaced: a call of {peer.name} has run for ")
+            assert peer.ended()
+        assert server.log.count(" is replaced: ") == 2, "each once"
+        assert who(server) not in hanging
 
 
 def test_all_threads_of_a_worker_hang() -> None:

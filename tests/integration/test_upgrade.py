@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import children_of, eventually
+from leftovers import children_of, eventually, wait_gone
 from testbed import COMMAND, Server, running
 
 APP = """\
@@ -306,6 +306,25 @@ def test_nothing_of_a_trial_outlives_a_server_that_is_killed(tmp_path: Path) -> 
         eventually(lambda: (server.folder / "tried").exists())
         server.send_signal(signal.SIGKILL)
         assert server.wait() == -signal.SIGKILL  # the rig sees to it that nobody is left
+
+
+SLOW_APP = """
+import time
+open("tried", "x").close()
+time.sleep(600)
+"""
+
+
+def test_nor_does_the_process_in_which_a_trial_imports() -> None:
+    with running("app.py:answer", *LINES, files={"app.py": APP}) as server:
+        (server.folder / "app.py").write_text(SLOW_APP)
+        server.send_signal(signal.SIGUSR2)
+        eventually(lambda: (server.folder / "tried").exists(), 20)
+        (tried,) = [pid for pid in server.pids() if children_of(pid)]
+        (importing,) = children_of(tried)
+        server.send_signal(signal.SIGKILL)
+        assert server.wait() == -signal.SIGKILL
+        wait_gone([tried, importing])
 
 
 def _command(pid: int) -> str:

@@ -17,10 +17,11 @@ from paceline.supervisor.vocabulary import (
     Say,
     SeatEmptied,
     Spawn,
+    Tell,
     TimePassed,
     Vacate,
 )
-from paceline.worker.messages import Leaving, Message, Ready, Turned
+from paceline.worker.messages import Leaving, Message, Ready, Serve, Turned
 
 READY = Ready("message", "raw", "echo")
 TICK = TimePassed()
@@ -89,8 +90,9 @@ class Scene:
         return self.tell(Exited(self.seat(slot), cause, code, **more))  # type: ignore[arg-type]
 
     def ready(self, seat: int) -> list[Command]:
-        """Whoever boots in the seat is ready."""
-        return self.tell(Said(seat, READY))
+        """Whoever boots in the seat is ready; and accepts, if it is told to."""
+        commands = self.tell(Said(seat, READY))
+        return commands + (self.tell(Said(seat, Turned())) if Tell(seat, Serve()) in commands else [])
 
     def turn(self) -> list[Command]:
         """All who were told to serve or to hand over have done so."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.stage import Stage
+from supervisor.stage import Stage, wait_gone
 
 
 def run(main: str, **options: Any) -> tuple[int, str, str]:
@@ -68,3 +68,11 @@ def test_an_interrupt_leaves_nobody_behind() -> None:
         assert stage.wait_ended() == 1
         assert stage.all_said("escaped")[0]["kind"] == "KeyboardInterrupt"
         assert stage.all_said("ended")[0]["children"] == "none"
+
+
+def test_a_kill_leaves_nobody_behind() -> None:
+    """The target may import for ever, and nobody else would end it."""
+    with Stage(main="hangs", check=True) as stage:
+        child = stage.wait_for("hangs")["pid"]
+        stage.process.kill()
+        wait_gone(child)

@@ -1,5 +1,7 @@
 """Replacing one worker by example: asked for, recycled, quarantined."""
 
+from itertools import pairwise
+
 from paceline.settings import Settings
 from paceline.supervisor.lifecycle import State
 from paceline.supervisor.vocabulary import (
@@ -13,7 +15,7 @@ from paceline.supervisor.vocabulary import (
     Ticked,
     Usage,
 )
-from paceline.worker.messages import Drain, Failed, Ready, Serve, Stuck, Terminated
+from paceline.worker.messages import Drain, Failed, Ready, Serve, Stuck, Terminated, Turned
 from supervisor.scene import Scene, answer_of, of, said
 
 MIB = 2**20
@@ -41,6 +43,29 @@ def test_a_new_worker_starts_first_then_the_old_one_hands_over() -> None:
     assert scene.seat(1) == 2
     scene.leave(1)
     assert of(Spawn, scene.run(60)) == []
+
+
+def test_the_old_one_goes_on_until_the_new_one_accepts() -> None:
+    scene = Scene.serving(1)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    assert of(Tell, scene.tell(Said(1, Ready("message", "raw")))) == [Tell(1, Serve())]
+    assert scene.state(0) is State.READY
+    assert scene.seat(0) == 0
+    commands = scene.tell(Said(1, Turned()))
+    assert of(Tell, commands) == [Tell(0, HAND_OVER)]
+    assert answer_of(commands).ok
+    assert scene.seat(0) == 1
+
+
+def test_a_new_one_that_dies_before_it_accepts_has_replaced_nobody() -> None:
+    scene = Scene.serving(1)
+    scene.say(0, Terminated())
+    scene.run(0)
+    scene.tell(Said(1, Ready("message", "raw")))
+    commands = scene.tell(Exited(1, "was killed by SIGKILL", None)) + scene.run(1)
+    assert scene.state(0) is State.READY
+    assert len(of(Spawn, commands)) == 1, "it is tried again"
 
 
 def test_the_old_one_goes_on_when_the_new_one_cannot_start() -> None:
@@ -119,6 +144,20 @@ def test_a_limit_below_what_a_new_worker_has_is_told_once_and_does_not_replace_a
     assert len(of(Spawn, commands)) == 1, "in the end they are, one at a time"
 
 
+def test_one_that_was_too_large_when_it_was_new_and_has_doubled_is_replaced_before_its_time() -> None:
+    """The limit is too small, but it still bounds a leak."""
+    scene = Scene.serving(1, rss_bytes=32 * MIB)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    scene.tell(Said(1, Ready("message", "raw", "echo", 57 * MIB)))
+    scene.leave(0)
+    for used in (57, 100, 114):
+        assert of(Spawn, tick(scene, s1=Usage(0, used * MIB))) == []
+    commands = tick(scene, s1=Usage(0, 115 * MIB))
+    assert said(commands, "replacing")[0]["why"] == "it has 115 MiB in memory (--max-rss)"
+    assert len(of(Spawn, commands)) == 1
+
+
 def test_never_two_at_once() -> None:
     scene = Scene.serving(3, messages=10)
     full = {f"s{seat}": Usage(10, 0) for seat in range(3)}
@@ -181,6 +220,73 @@ def test_what_a_leaving_worker_says_of_stuck_calls_changes_nothing() -> None:
     scene.ready(1)
     scene.run(40)
     assert scene.tell(Said(0, Stuck(3, 70.0, 30.0))) == []
+
+
+def test_what_is_said_again_before_it_is_replaced_changes_nothing() -> None:
+    scene = Scene.serving(1)
+    stuck(scene, 0)
+    for second in range(60):  # the new one takes its time
+        assert stuck(scene, 0, 32.0 + second) == []
+        scene.run(0.4)
+    assert of(Tell, scene.ready(1)) == [Tell(1, Serve()), Tell(0, HAND_OVER)]
+    assert scene.tell(Said(0, Stuck(3, 93.0, 30.0))) == [], "it leaves"
+    scene.run(7)
+    assert said(stuck(scene, 0), "quarantined"), "the new one hangs, too"
+
+
+def test_all_that_hang_at_once_are_replaced_in_turn_if_they_go_on_saying_so() -> None:
+    scene = Scene.serving(3)
+    turns: list[tuple[object, float]] = []
+    for second in range(100):
+        for slot in range(3):
+            if scene.seat(slot) < 3:  # one of the first workers
+                for fields in said(stuck(scene, slot, 31.0 + second), "quarantined"):
+                    turns.append((fields["slot"], scene.now))
+                    scene.ready(scene.incoming(slot))
+        scene.run(1)
+    assert [slot for slot, _ in turns] == [0, 1, 2]
+    assert all(later - earlier >= 30 for (_, earlier), (_, later) in pairwise(turns))
+
+
+def test_a_call_that_ends_before_its_turn_leaves_its_worker_where_it_is() -> None:
+    scene = Scene.serving(2)
+    stuck(scene, 0)
+    scene.ready(2)
+    assert stuck(scene, 1) == []
+    assert of(Spawn, scene.run(300)) == []
+
+
+def reloading(scene: Scene) -> list[Command]:
+    """A reload runs, and meanwhile worker 0 says that a call of it is stuck."""
+    commands = scene.tell(ReloadAsked(7, Settings())) + scene.run(0.1)
+    for _ in range(5):
+        commands += stuck(scene, 0)
+    return commands
+
+
+def test_a_reload_that_runs_replaces_it_and_its_successor_is_left_alone() -> None:
+    scene = Scene.serving(2)
+    reloading(scene)
+    for slot in (0, 1):
+        scene.ready(scene.incoming(slot))
+        scene.run(0.1)
+    scene.turn()
+    for worker in scene.roster.posts.retired():
+        scene.tell(Said(worker.seat, Stuck(3, 33.0, 30.0)))
+        scene.leave(worker.seat)
+    assert of(Spawn, scene.run(60)) == []
+
+
+def test_after_a_reload_that_fails_its_turn_comes() -> None:
+    scene = Scene.serving(2)
+    commands = reloading(scene)
+    assert len(said(commands, "quarantined")) == 1
+    canary = scene.incoming(0)
+    scene.tell(Said(canary, Failed("broken")))
+    commands = scene.tell(Exited(canary, "exited with code 3", 3)) + scene.run(1)
+    (spawn,) = of(Spawn, commands)
+    assert isinstance(spawn, Spawn)
+    assert (spawn.slot, spawn.generation) == (0, 1)
 
 
 def test_a_worker_that_was_sent_term_goes_when_another_one_has_its_place() -> None:

@@ -171,6 +171,8 @@ class World(RuleBasedStateMachine):
         for worker in self.roster.posts.in_state(State.BOOTING):
             if worker.state is State.BOOTING:
                 self.speak(worker.seat, Ready("message", "raw"))
+            if worker.state is State.READY:
+                self.speak(worker.seat, Turned())
 
     def speak(self, seat: int, word: Word) -> None:
         booting = self.roster.posts.workers[seat].state is State.BOOTING

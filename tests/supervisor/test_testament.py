@@ -43,7 +43,7 @@ FULL = testament.Testament(
     gap_s=7.25,
     written_at=8.5,
     reloads=2,
-    fixed={"bind": "127.0.0.1:80,unix:/s"},
+    settings={"bind": '["127.0.0.1:80", "unix:/s"]'},
     passed={"3": "web"},
     files=(FileLeft(role="pid", path="/p", fd=21, device=1, inode=2),),
     asker=22,
@@ -90,7 +90,15 @@ def test_fields_of_a_newer_version_are_dropped(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "default"),
-    [("gap_s", 0.0), ("written_at", 0.0), ("reloads", 0), ("fixed", {}), ("passed", {}), ("files", ()), ("asker", -1)],
+    [
+        ("gap_s", 0.0),
+        ("written_at", 0.0),
+        ("reloads", 0),
+        ("settings", {}),
+        ("passed", {}),
+        ("files", ()),
+        ("asker", -1),
+    ],
 )
 def test_fields_that_an_older_version_did_not_write_have_their_defaults(path: str, default: object) -> None:
     assert getattr(decode(edited(path, ...)), path) == default
@@ -117,7 +125,7 @@ def test_fields_that_an_older_version_did_not_write_have_their_defaults(path: st
         ("seats.0.worker.ready_at", "now", "state.seats[0].worker.ready_at is 'now'"),
         ("seats.0.worker.outbox", [1], "state.seats[0].worker.outbox[0] is 1"),
         ("workers", 0, "makes no sense: a slot is none"),
-        ("fixed", {"bind": 5}, "state.fixed[bind] is 5"),
+        ("settings", {"bind": 5}, "state.settings[bind] is 5"),
         ("listeners.0.text", None, "state.listeners[0].text is None"),
     ],
 )

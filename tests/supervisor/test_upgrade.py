@@ -205,15 +205,21 @@ def test_what_only_a_restart_changes(scene: Scene) -> None:
 
 
 def test_more_threads_than_the_board_has_room_for(scene: Scene) -> None:
-    with pytest.raises(HostError, match="threads is 3, and the scoreboard of the running server has room for 2"):
+    with pytest.raises(HostError, match="threads = 3: there is room for 2 in each worker"):
         upgrade.examine(scene.testament(), replace(SETTINGS, threads=3))
+    end(scene)
+
+
+def test_more_workers_than_there_are_seats_for(scene: Scene) -> None:
+    with pytest.raises(HostError, match="workers = 1000: there is room for "):
+        upgrade.examine(scene.testament(), replace(SETTINGS, workers=1000))
     end(scene)
 
 
 def test_each_of_the_two_must_fit_the_board(scene: Scene) -> None:
     testament = scene.testament()
     fewer = replace(testament, seats=testament.seats[:-1])
-    with pytest.raises(HostError, match="threads is 3, and the scoreboard of the running server has room for 2"):
+    with pytest.raises(HostError, match="threads = 3: there is room for 2 in each worker"):
         upgrade.examine(fewer, replace(SETTINGS, threads=3))
     more = replace(testament, seats=(*testament.seats, testament.seats[-1]))
     with pytest.raises(HostError, match=r"has \d seats, and its state speaks of \d; restart the server instead"):

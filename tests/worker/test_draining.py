@@ -164,6 +164,46 @@ def test_a_thread_that_does_not_come_up_is_no_reason_to_cut_the_call_of_another(
         assert here.watcher.end() == 0
 
 
+class Twice:
+    """Its first call takes too long; the next one is young."""
+
+    def __init__(self) -> None:
+        self.first, self.second = Gate(), Gate()
+
+    def __call__(self, message: bytes) -> bytes:
+        {b"first": self.first, b"second": self.second}[message].wait()
+        return message
+
+
+def test_a_call_that_begins_while_it_is_looked_is_not_taken_for_the_late_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = Twice()
+    with leaver(handler, timeout=5.0) as here:
+        client = here.bed.connect()
+        client.sendall(b"first\nsecond\n")
+        handler.first.wait_entered()
+        for _ in range(40):
+            here.bed.now += 0.25
+            here.watcher.tick(here.bed.now)
+        here.leave()
+        here.bed.tick()
+        draining = here.watcher.draining
+        assert draining.is_over(), "nothing but the late call is left"
+        look = draining._in_calls
+
+        def look_late() -> object:
+            handler.first.open()
+            handler.second.wait_entered()
+            return look()
+
+        monkeypatch.setattr(draining, "_in_calls", look_late)
+        assert not draining.is_over(), "the late call has ended, and its thread is in another one"
+        monkeypatch.undo()
+        handler.second.open()
+        assert receive_exactly(client, 13) == b"first\nsecond\n"
+        here.tick_until(draining.is_over)
+        assert here.watcher.end() == 0
+
+
 def test_a_call_that_runs_is_finished_and_its_connection_moves_then() -> None:
     handler = Handler()
     with leaver(handler) as here:

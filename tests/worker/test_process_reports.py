@@ -41,6 +41,7 @@ def test_a_late_call_is_said_once_and_its_stack_is_in_the_log() -> None:
             assert 0.2 < stuck["seconds"] < 2
             assert f"a call for {peer} has run for " in worker.log
             assert "longer than the 0.2 s that are allowed by the handler (--timeout overrides it)" in worker.log
+            assert "; it goes on; the supervisor is told as long as it does, and replaces this worker " in worker.log
             assert 'wait_at("gate")' in worker.log
             assert worker.ask(b"others go on") == b"others go on"
             worker.open_gate("gate")

@@ -110,6 +110,26 @@ def test_a_late_call_is_reported_once_with_its_stack_and_its_peer() -> None:
         assert not told(worker)
 
 
+def test_a_supervisor_that_does_not_listen_is_not_told_again_until_it_does() -> None:
+    """It is stopped, perhaps: words about late calls must not push out others that are kept for it."""
+    handler = Gated()
+    with bed(handler, timeout=LIMIT_S) as worker:
+        worker.parts.watcher.plan.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least there is
+        worker.connect().sendall(b"wait")
+        handler.gate.wait_entered()
+        pass_time(worker, 60.0)
+        held = told(worker)
+        pass_time(worker, 0.2)
+        late = told(worker)
+        assert len(held) < 20
+        assert len(late) <= 2, "what was kept, and a fresh one"
+        pass_time(worker, 3.0)
+        again = [message.seconds for message in told(worker) if isinstance(message, Stuck)]
+        assert 2 <= len(again) <= 4, "once a second again"
+        assert again[-1] > 60
+        handler.gate.open()
+
+
 def test_equal_stacks_are_shown_once() -> None:
     handler = Gated()
     with bed(handler, timeout=LIMIT_S) as worker:

@@ -63,7 +63,7 @@ ROWS: tuple[Fault, ...] = (
     Fault("gil", "a handler holds the interpreter in C, for longer than the heartbeat", Loses.VICTIMS, 1, _says(f"{_KILLED} quarantined call-stuck saturated"), ours=True),
     Fault("memory", "a handler asks for more memory than its worker may have (RLIMIT_AS)", Loses.NOTHING, 1, _says("handler-failed thread-refused"), ours=True),
     Fault("descriptors", "a worker has no descriptors left (RLIMIT_NOFILE), and clients come", Loses.NOTHING, 1, _says("accept-paused accept-failed")),
-    Fault("fork", "no process can be made while a worker is killed (EAGAIN, ENOMEM by strace; a control group's limit)", Loses.VICTIMS, 1, _says(_DIED), is_default=False),
+    Fault("fork", "no process can be made while a worker is killed (EAGAIN, ENOMEM by strace; a control group's limit)", Loses.VICTIMS, 1, _says(f"{_DIED} thread-refused"), is_default=False),
     Fault("reload", "the code is reloaded (SIGHUP), in a new version", Loses.NOTHING, 4),
     Fault("broken", "the code is reloaded, and broken: syntax, import, hanging import, exit, wrong answer to the probe", Loses.NOTHING, 2, _says(_RELOAD), ours=True),
     Fault("storm", "reloads are asked for a thousand times within a second", Loses.NOTHING, 1, _says("reload-refused")),

@@ -3,7 +3,7 @@
 The file that counts is the one that was named, else ./paceline.toml, else [tool.paceline] of ./pyproject.toml.  A file
 that is there is read, or refused with its name and line; it is never skipped silently.
 
-At a reload the same file counts as at the start (`ConfigFile`).
+At a reload the file that counted before counts again (`ConfigFile`).
 """
 
 import os
@@ -11,6 +11,7 @@ import re
 import stat
 import tomllib
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paceline.errors import SettingError
@@ -51,53 +52,75 @@ def _find() -> tuple[str, File | None]:
     return "", None
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file, and what it said."""
+
+    path: str
+    cited: str
+    is_file: bool
+    """It can be read again; else it is a pipe or the like."""
+    said: File
+
+
 class ConfigFile:
     """The file that counts, from the start of a server on.
 
     A reload reads it again, and neither goes over to another one nor to the defaults because it has gone or has become
-    empty: such a reload is refused.  Where there was none, one that is found later counts from then on.  What is no
-    file (--config <(…)) can be read once only, and goes on to say what it said.
+    empty: such a reload is refused.  Where there was none, one that is found later counts from then on, unless what it
+    says is refused.  What is no file (--config <(…)) can be read once only, and goes on to say what it said.
     """
 
     def __init__(self, name: str | None, cited: str) -> None:
         """`name` and `cited` are those of `named`; without a name it is the one that is found."""
         self._name = name
         self._cited = cited
-        self._path = ""
-        self._is_file = True
-        self._last: File | None = None
+        self._read: _Reading | None = None
+        self._counting: _Reading | None = None
 
     def read(self) -> File | None:
         """What it says now; None: there is none.  Raises SettingError."""
-        if self._last is None:
-            self._last = self._begin()
-        elif self._is_file:
-            self._last = self._again(self._last)
-        return self._last
+        before = self._counting
+        if before is None or (self._name is None and not before.said.values):
+            self._read = self._begin()
+        elif before.is_file:
+            self._read = replace(before, said=self._again(before))
+        return None if self._read is None else self._read.said
 
-    def _begin(self) -> File | None:
+    def settle(self) -> None:
+        """The server goes by what was read last."""
+        self._counting = self._read
+
+    @property
+    def read_once(self) -> str:
+        """The name of what has settings and cannot be read again; empty: it can, or has none."""
+        counts = self._counting
+        return counts.said.name if counts is not None and counts.said.values and not counts.is_file else ""
+
+    def _begin(self) -> _Reading | None:
         if self._name is None:
-            self._path, file_found = _find()
-            self._cited = self._path
-            return file_found
-        file = named(self._name, self._cited)
-        self._path = self._name
+            path, said = _find()
+            cited = path
+        else:
+            path, cited, said = self._name, self._cited, named(self._name, self._cited)
+        is_file = True
         with suppress(OSError):  # it has just gone; a reload will say so
-            self._is_file = _is_file(self._path)
-        return file
+            is_file = _is_file(path)
+        return None if said is None else _Reading(path, cited, is_file, said)
 
-    def _again(self, last: File) -> File:
+    def _again(self, before: _Reading) -> File:
+        path, cited = before.path, before.cited
         remedy = "put it back, or restart the server to do without it"
         try:
-            is_file = _is_file(self._path)
+            is_file = _is_file(path)
         except OSError as error:
-            raise SettingError(f"{self._cited}: the file cannot be read any more: {error.strerror}; {remedy}") from None
+            raise SettingError(f"{cited}: the file cannot be read any more: {error.strerror}; {remedy}") from None
         if not is_file:  # opening a pipe could wait for ever
-            raise SettingError(f"{self._cited}: that is no regular file any more; {remedy}")
-        table = _table_of(self._path, self._cited, remedy)
-        if not table and last.values:
-            raise SettingError(f"{self._cited}: there are no settings in it any more; {remedy}")
-        return File(table or {}, last.name)
+            raise SettingError(f"{cited}: that is no regular file any more; {remedy}")
+        table = _table_of(path, cited, remedy)
+        if not table and before.said.values:
+            raise SettingError(f"{cited}: there are no settings in it any more; {remedy}")
+        return File(table or {}, before.said.name)
 
 
 def _is_file(path: str) -> bool:

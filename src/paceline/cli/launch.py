@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from paceline.cli import config
 from paceline.cli.streams import open_missing_standard_descriptors
@@ -98,21 +98,21 @@ def launch(
     target: object = None,
     *,
     check: bool = False,
-    look_again: Callable[[], Resolved] | None = None,
+    again: "Again | None" = None,
     is_command: bool = False,
     dev: bool = False,
+    left: "Left | None" = None,
 ) -> int:
     """Serve until the end, or only see whether the target can be served; returns the exit code.
 
-    `target` is the handler itself; None: the text in the settings.  `look_again` finds out what the settings are now,
-    for a reload; without it they stay as they are.  `is_command`: the command line of this process says all of it, so
-    that an upgrade can execute it once more.  `dev`: a file that changes is a reload.
+    `target` is the handler itself; None: the text in the settings.  `again` finds out what the settings are now, for a
+    reload; without it they stay as they are.  `is_command`: the command line of this process says all of it, so that an
+    upgrade can execute it once more.  `dev`: a file that changes is a reload.  `left` is from `Again.first`.
 
     Raises SettingError, HostError, TargetError, and UsageError for what `dev` lacks.
     """
     if sys.platform != "linux":
         raise HostError(f"Paceline serves on Linux only, and this is {sys.platform}; use a Linux machine or container")
-    left, is_rehearsal = _left_to_us()
     begun_in = _working_folder()
     settings = _entered(resolved, checked(resolved))
     from paceline.supervisor import loop
@@ -123,24 +123,29 @@ def launch(
     if left is None:
         passed = activation.take(os.environ, os.getpid())
     else:
-        passed = activation.Passed({int(fd): name for fd, name in left.passed.items()})
+        passed = activation.Passed({int(fd): name for fd, name in left.testament.passed.items()})
     settings = _with_passed(resolved, settings, passed, is_start=left is None)
-    if left is not None and is_rehearsal:
+    if left is not None and left.is_rehearsal:
         from paceline.supervisor.upgrade import examine
 
-        _require_as_before(resolved, left.target, left.config)
-        examine(left, settings)
+        examine(left.testament, settings)
         return loop.check(settings, target)
     manager = notify.take(os.environ, os.getpid())
     origin = origin_of_this_process(begun_in, manager.variables) if is_command else NO_COMMAND
-    again = None if look_again is None else _Again(look_again, resolved, begun_in, passed)
+    if again is not None:
+        again.begin(resolved, begun_in, passed)
+        if is_command and again.read_once:
+            origin = (
+                f"settings came from {again.read_once}, which is no regular file and cannot be read once more; start "
+                f"the server with --config and a file to upgrade it in place"
+            )
     start = Start(
         origin,
         manager,
         passed.names,
         _watched(settings.target) if dev else (),
         (lambda: "") if again is None else lambda: again.resolved.file,
-        left,
+        None if left is None else left.testament,
     )
     return loop.serve(settings, target, again, start)
 
@@ -155,13 +160,23 @@ def _watched(target: str) -> tuple[str, ...]:
     return (here,) if os.path.commonpath((here, beside)) == here else (here, beside)
 
 
-def _left_to_us() -> "tuple[Testament | None, bool]":
-    """What the program left that was in this process before, and whether this is only tried (supervisor/upgrade.py)."""
+class Left(NamedTuple):
+    """What the program left that was in this process before."""
+
+    testament: "Testament"
+    is_rehearsal: bool
+    """It is only tried whether this program could go on from there (supervisor/upgrade.py)."""
+
+
+def _left_to_us() -> Left | None:
+    """None: nothing was.  To be called before anything is opened.  Raises HostError."""
     if UPGRADE_VARIABLES[0] not in os.environ:
-        return None, False
+        return None
     from paceline.supervisor import upgrade
 
-    return upgrade.take(os.environ)
+    testament, is_rehearsal = upgrade.take(os.environ)
+    assert testament is not None, "the variable is there"
+    return Left(testament, is_rehearsal)
 
 
 def _with_passed(
@@ -181,21 +196,58 @@ def _with_passed(
     return settings
 
 
-class _Again:
-    """What a reload serves with: the settings are looked up again, as at the start."""
+class Again:
+    """Where the settings come from, at the start and again at each reload."""
 
-    def __init__(
-        self, look: Callable[[], Resolved], resolved: Resolved, begun_in: str, passed: activation.Passed
-    ) -> None:
+    def __init__(self, look: Callable[[], Resolved], file: config.ConfigFile | None = None) -> None:
         self._look = look
-        self._begun_in = begun_in
-        self._passed = passed
+        self._file = file
+        self._is_told = False
+
+    def first(self) -> tuple[Resolved, Left | None]:
+        """What they are at the start, and what was left to us.  To be called before anything is opened.
+
+        In the rehearsal of an upgrade, settings that have gone are refused.  Once this program has taken over it is too
+        late for that: it goes on with those of the running server, and the reload is refused that follows.  Raises
+        SettingError, HostError.
+        """
+        left, before = _left_to_us(), None
+        if left is not None:
+            from paceline.supervisor.upgrade import settings_left
+
+            before = settings_left(left.testament)
+        try:
+            resolved = self._look()
+            if left is not None and before is not None:
+                _require_as_before(resolved, before.settings.target, left.testament.config)
+                checked(resolved)
+        except SettingError:
+            if left is None or before is None or left.is_rehearsal:
+                raise
+            return before, left
+        self._settle()
+        return resolved, left
+
+    def begin(self, resolved: Resolved, begun_in: str, passed: activation.Passed) -> None:
+        """The server starts with these settings."""
         self.resolved = resolved
         """What was found at the last time."""
+        self._begun_in = begun_in
+        self._passed = passed
+
+    @property
+    def read_once(self) -> str:
+        """As `ConfigFile` says it."""
+        return "" if self._file is None else self._file.read_once
+
+    def _settle(self) -> None:
+        if self._file is not None:
+            self._file.settle()
 
     def __call__(self, before: Settings) -> Settings:
         """Raises SettingError for what is wrong, or cannot change without a restart."""
         begun_in = self._begun_in
+        self._tell_of_read_once(before.log_format)
         try:
             os.chdir(begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
         except OSError as error:
@@ -212,7 +264,16 @@ class _Again:
                 shown = row.kind.show(getattr(before, row.name))
                 raise resolved.refused(row.key, f"a reload cannot change it, only a restart can; it stays {shown}")
         self.resolved = resolved
+        self._settle()
         return settings
+
+    def _tell_of_read_once(self, log_format: str) -> None:
+        if self.read_once and not self._is_told:
+            self._is_told = True
+            from paceline.host.output import Log
+
+            with suppress(HostError), closing(Log("supervisor", log_format)) as log:
+                log.say("config-read-once", name=self.read_once)
 
 
 def _require_as_before(resolved: Resolved, target: str, file: str) -> None:
@@ -292,10 +353,11 @@ def serve(target: object, file: "str | os.PathLike[str] | None", keywords: Mappi
             sources += [Environment(os.environ), *filter(None, [counting.read()])]
         return lay(sources)
 
-    resolved = look()
+    again = Again(look, counting)
+    resolved, left = again.first()
     if file is not None:
         warn_of_unknown(os.environ, resolved.settings.log_format)
-    return launch(resolved, None if isinstance(target, str) else target, look_again=look)
+    return launch(resolved, None if isinstance(target, str) else target, again=again, left=left)
 
 
 def _name_of(handler: object) -> str:

@@ -142,14 +142,15 @@ def _run(
             sources.append(file)
         return lay(sources)
 
-    resolved = look()
+    again = launch.Again(look, counting)
+    resolved, left = again.first()
     launch.warn_of_unknown(os.environ, resolved.settings.log_format)
     if print_:
         launch.checked(resolved)
         show(print_config(resolved))
         if not check:
             return 0
-    return launch.launch(resolved, check=check, look_again=look, is_command=True, dev=dev)
+    return launch.launch(resolved, check=check, again=again, is_command=True, dev=dev, left=left)
 
 
 def _config_file(named: str | None) -> config.ConfigFile:

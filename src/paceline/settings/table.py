@@ -156,7 +156,8 @@ class Settings:
         "new workers", also="max_requests_jitter")  # fmt: skip
     max_rss: int | None = _row(
         None, Size(low=16 * MIB, high=1024 * GIB, word="off", metavar="SIZE|off"), RECYCLING,
-        "a worker whose memory (resident set) is larger is replaced; one that is when it is new, after ten minutes",
+        "a worker whose memory (resident set) is larger is replaced; in its first ten minutes only if it has twice "
+        "what it began with",
         "new workers", also="reload_on_rss workers_max_rss max_memory")  # fmt: skip
     max_age: float | None = _row(
         None, _limit(1.0, 365 * DAY, off=True), RECYCLING,

@@ -6,7 +6,6 @@ upgrading.py, once there is one.  Used by the supervisor's loop, on its one thre
 
 import select
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paceline.errors import PacelineError, SettingError, UsageError
@@ -104,12 +103,15 @@ class Changing:
 
     def take_over(self, left: "Testament") -> Iterator[Event]:
         """The program that was in this process before has left all this to us: reload, so that the workers follow."""
+        from paceline.supervisor.upgrade import settings_left
+
         server = self.supervisor
         hands = server.hands
         hands.ready = tuple(server.seats[worker.seat] for worker in server.roster.posts.in_state(State.READY))
         hands.publish()
-        if left.workers_setting >= 0:  # else nobody would see that it is another one now
-            hands.settings_of[left.generation] = replace(hands.settings, workers=left.workers_setting or None)
+        before = settings_left(left)
+        if before is not None:  # with them its workers are replaced until the reload has come to something
+            hands.settings_of[left.generation] = before.settings
         yield from self.ask_reload(server.control.adopt(left.asker))
 
     def _on_edits(self, _seat: Seat | None) -> Iterator[Event]:

@@ -71,7 +71,7 @@ class Worker:
     seat: int
     generation: int = 1
     standby: bool = False
-    """When it is ready, it is to wait for Serve."""
+    """It is of a reload: when it is ready it waits until all of its generation are."""
     state: State = State.FORKING
     pid: int = 0
     forked_at: float = 0.0
@@ -85,9 +85,9 @@ class Worker:
     killed_because: str = ""
     beat: int = 0
     beat_at: float = 0.0
-    """When the beat was last seen to change."""
-    is_large: bool = False
-    """It had more memory than --max-rss when it was ready."""
+    """When it last gave a sign of life."""
+    new_bytes: int = 0
+    """How much memory it had when it was ready; 0: not known."""
     patience: float = -1.0
     """The share of --max-messages and --max-age after which it is recycled; not drawn yet when negative."""
 

@@ -2,13 +2,14 @@
 
     asked for     `ctl drain SLOT`, or SIGTERM to one worker
     recycled      --max-messages, --max-rss, --max-age: a leak is bounded, without a lost message; never two at once.
-                  One that is over --max-rss when it is new has a while: the next one would be no smaller
+                  In its first ten minutes one that is over --max-rss is replaced only if it has twice what it had
+                  when it was new: else the next one would be as large in a moment, for ever
     quarantined   a call takes longer than it may: the worker is left to its stuck call, and its connections move on
 
-A new worker boots beside the old one; when it is ready, the old one hands over and leaves.  If it cannot start it is
-tried again along the curve of boots, and the old one goes on.  Quarantines have precedence, one at a time and none
-within the call time-out of the last: when a database stands still, all calls are stuck, and replacing all workers one
-after the other would only add to it.
+A new worker boots beside the old one; when it says that it accepts, the old one hands over and leaves.  If it cannot
+start it is tried again along the curve of boots, and the old one goes on.  Quarantines have precedence, one at a time
+and none within the call time-out of the last: when a database stands still, all calls are stuck, and replacing all
+workers one after the other would only add to it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,8 @@ from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Answer, Command, DrainAsked, Say, Spawn, Usage
 from paceline.worker.messages import Stuck
 
-LARGE_S = 600.0
-"""How long one serves that was over --max-rss when it was new."""
+YOUNG_S = 600.0
+"""How long a worker counts as one that may not have grown, only have become what all become."""
 
 
 @dataclass(slots=True)
@@ -97,11 +98,11 @@ class Replacing:
 
     def on_new(self, worker: Worker, rss_bytes: int, limit: int | None) -> Iterator[Command]:
         """It is ready, and has so much memory already."""
-        worker.is_large = limit is not None and rss_bytes > limit
-        if worker.is_large and self.too_small_bytes != limit:
+        worker.new_bytes = rss_bytes
+        if limit is not None and rss_bytes > limit and self.too_small_bytes != limit:
             self.too_small_bytes = limit
-            sizes = {"used": mib(rss_bytes), "limit": mib(limit or 0)}
-            yield Say("rss-too-small", {"slot": worker.slot, "pid": worker.pid, **sizes, "after": span_text(LARGE_S)})
+            sizes = {"used": mib(rss_bytes), "limit": mib(limit)}
+            yield Say("rss-too-small", {"slot": worker.slot, "pid": worker.pid, **sizes, "after": span_text(YOUNG_S)})
 
     def _why_recycle(self, worker: Worker, used: Usage | None, now: float) -> str:
         limits = self.posts.limits
@@ -110,8 +111,10 @@ class Replacing:
         if used is not None and limits.messages is not None and used.messages >= limits.messages * worker.patience:
             return f"it has served {used.messages} messages (--max-messages)"
         ready_at = now if worker.ready_at is None else worker.ready_at
-        is_due = not worker.is_large or now - ready_at >= LARGE_S
-        if used is not None and limits.rss_bytes is not None and used.rss_bytes > limits.rss_bytes and is_due:
+        most = limits.rss_bytes
+        if most is not None and now - ready_at < YOUNG_S:
+            most = max(most, 2 * worker.new_bytes)
+        if used is not None and most is not None and used.rss_bytes > most:
             return f"it has {mib(used.rss_bytes)} in memory (--max-rss)"
         if limits.age_s is not None and now - ready_at >= limits.age_s * worker.patience:
             return f"it has served for {span_text(now - ready_at)} (--max-age)"
@@ -147,8 +150,8 @@ class Replacing:
         spawn: Spawn = self.posts.hire(slot)
         yield spawn
 
-    def on_ready(self, slot: Slot, now: float) -> Iterator[Command]:
-        """The new one is there."""
+    def on_turned(self, slot: Slot, now: float) -> Iterator[Command]:
+        """The new one accepts: from now on there would be one too many."""
         wanted = self.wanted.pop(slot.number, None)
         yield from self.posts.relieve(slot, now)
         if wanted is not None and wanted.asker:

@@ -56,7 +56,9 @@ ANNOUNCE_S = 1.0
 """How long the first worker waits for the others before the server says that it serves."""
 
 SILENCE_S = 2.0
-"""However short --heartbeat is: a worker gives a sign of life once a second, and may be a little late."""
+"""However short --heartbeat is (in tests): a worker gives a sign of life once a second, and may be a little late."""
+LATE_S = 2.0
+"""A tick that comes so long after the last one is late: there should be one a second."""
 
 ENDED_BY_US = (State.ABORTING, State.KILLED)
 
@@ -125,9 +127,8 @@ class Roster:
     def is_awaited(self) -> bool:
         """Somebody waits for the outcome of what he has asked for."""
         awaited = [*self.reloading.askers, *self.reloading.waiting_askers]
-        awaited += [event.asker for event in self.scaling.waiting]
         awaited += [wanted.asker for wanted in self.replacing.wanted.values()]
-        return any(awaited)
+        return any(awaited) or bool(self.scaling.waiting)  # a signal has asked, too, and nobody would remember it
 
     def is_emptying(self, seat: int) -> bool:
         """Its worker is dead, and SeatEmptied is awaited."""
@@ -209,6 +210,9 @@ class Roster:
                 yield from self.reloading.on_turned(worker.seat, now)
             case Turned():
                 yield from self.reloading.on_turned(worker.seat, now)
+                slot = self.posts.slot_of(worker)
+                if slot is not None and slot.incoming == worker.seat and worker.state is State.READY:
+                    yield from self.replacing.on_turned(slot, now)
             case Terminated() if self.stopping.urgency is None:
                 yield from self.replacing.on_terminated(worker)
             case Stuck() if self.stopping.urgency is None:
@@ -234,9 +238,7 @@ class Roster:
             # Nobody accepts before this: whoever is still taken for one that boots may be ended without a loss.
             worker.advance(Serve)
             yield Tell(worker.seat, Serve())
-            if slot.incoming == worker.seat:
-                yield from self.replacing.on_ready(slot, now)
-            else:
+            if slot.seat == worker.seat:
                 self._on_current_ready(slot, now)
 
     def _on_current_ready(self, slot: Slot, now: float) -> None:
@@ -259,7 +261,8 @@ class Roster:
         if slot is not None:
             slot.not_before = max(now, slot.forked_at + RESPAWN_S)
             if slot.seat is None and slot.incoming is not None and self.reloading.running is None:
-                slot.seat, slot.incoming = slot.incoming, None  # its replacement is on the way
+                slot.seat, slot.incoming = slot.incoming, None  # its replacement is on the way, or there
+                slot.failures = 0 if posts.workers[slot.seat].ready_at is not None else slot.failures
                 yield from self.replacing.forget(slot, f"worker {slot.number} has died; its replacement is starting")
         if worker.ready_at is None:
             yield from self._gone_before_ready(worker, slot, event, now)
@@ -352,8 +355,10 @@ class Roster:
         for worker in self.posts.in_state(*UP):
             beat = event.beats.get(worker.seat, worker.beat)
             if beat != worker.beat:
-                # It came after the last tick; its age says more, but it may count time in which everything stood still.
-                worker.beat, worker.beat_at = beat, max(self.ticked_at, now - event.ages.get(worker.seat, 0.0))
+                # It came after the last tick.  Its age says more, but may count time in which everything stood still;
+                # where the tick itself is late, what has changed is all that can be asked for.
+                given_at = now if now - self.ticked_at > LATE_S else now - event.ages.get(worker.seat, 0.0)
+                worker.beat, worker.beat_at = beat, max(self.ticked_at, given_at)
             elif now - worker.beat_at >= self._silence_s:
                 why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
                 yield from self.posts.abort(worker, why, now)

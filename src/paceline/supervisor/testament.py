@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from paceline.errors import HostError
 
-VERSION = 2
+VERSION = 3
 """Of this format.  Raise it with every new field."""
 READABLE_FROM = 1
 """Raise it to VERSION when a field gets another meaning, so that older readers refuse."""
@@ -111,15 +111,11 @@ class Testament:
     written_at: float = 0.0
     """When this was written, by CLOCK_MONOTONIC in seconds: from then on nobody was heard.  0: not known."""
     reloads: int = 0
-    fixed: dict[str, str] = field(default_factory=dict)
-    """The settings that only a restart changes, by key, as a person would write them."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Those of the generation that serves, by key, each value as JSON; empty: not known."""
     passed: dict[str, str] = field(default_factory=dict)
     """The sockets that the service manager passed: name by descriptor (host/activation.py)."""
     files: tuple[FileLeft, ...] = ()
-    workers_setting: int = -1
-    """What the setting `workers` was when that number counted; 0: auto, -1: not known."""
-    target: str = ""
-    """What is served, as text; empty: not known."""
     config: str = ""
     """The file that settings come from, by name; empty: none has any."""
     asker: int = -1

@@ -14,6 +14,7 @@ The scoreboard is kept, so the new program must mean the same by every cell of i
 refused, by name, in the rehearsal.
 """
 
+import json
 import os
 import re
 import socket
@@ -30,10 +31,12 @@ from paceline.host.listeners import Listener
 from paceline.host.unix_paths import Made
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
-from paceline.settings.table import TABLE
+from paceline.settings.sources import File, Resolved, lay
+from paceline.settings.table import BY_KEY, TABLE
 from paceline.supervisor.lifecycle import State, Worker
 from paceline.supervisor.posts import Limits, Posts, SeatState
 from paceline.supervisor.seats import Seat, close_seats
+from paceline.supervisor.size import Size, why_no_room
 from paceline.supervisor.start import FD_VARIABLE, TRY_VARIABLE, Origin
 from paceline.supervisor.testament import (
     MOST_BYTES,
@@ -80,7 +83,6 @@ class Server:
     reloads: int = 0
     passed: Mapping[int, str] | None = None
     files: tuple[FileLeft, ...] = ()
-    target: str = ""
     config: str = ""
     asker: int = -1
 
@@ -101,11 +103,9 @@ def testament_of(server: Server) -> Testament:
         gap_s=server.gap_s,
         written_at=server.written_at,
         reloads=server.reloads,
-        fixed=fixed_of(server.settings),
-        workers_setting=server.settings.workers or 0,
+        settings={row.key: json.dumps(getattr(server.settings, row.name)) for row in TABLE},
         passed={str(fd): name for fd, name in (server.passed or {}).items()},
         files=server.files,
-        target=server.target,
         config=server.config,
         asker=server.asker,
     )
@@ -227,9 +227,24 @@ def _read(text: str) -> bytes:
     return found
 
 
+def settings_left(testament: Testament) -> Resolved | None:
+    """The settings of the generation that serves; None: not known.
+
+    Raises SettingError for one that this version does not take, TestamentError for what is no setting at all.
+    """
+    if not testament.settings:
+        return None
+    try:
+        values = {key: json.loads(text) for key, text in testament.settings.items() if key in BY_KEY}
+    except ValueError as error:
+        raise TestamentError(f"the settings of the running server cannot be read: {error}") from None
+    return replace(lay([File(values, "the running server")]), file=testament.config)
+
+
 def examine(testament: Testament, settings: Settings) -> None:
     """Whether this program can go on from there, with these settings.  Raises HostError, which says why not."""
-    changes = fixed_changes(testament.fixed, fixed_of(settings))
+    before = settings_left(testament)
+    changes = fixed_changes(fixed_of(before.settings), fixed_of(settings)) if before is not None else []
     if changes:
         raise HostError(f"{'; '.join(changes)}: only a restart can change that; take it back, or restart the server")
     board = Board.attach(os.dup(testament.board))
@@ -244,11 +259,9 @@ def examine(testament: Testament, settings: Settings) -> None:
                 f"the scoreboard of the running server has {board.layout.seats} seats, and its state speaks of "
                 f"{len(testament.seats)}; restart the server instead"
             )
-        if board.layout.threads < settings.threads:
-            raise HostError(
-                f"threads is {settings.threads}, and the scoreboard of the running server has room for "
-                f"{board.layout.threads} in each worker; restart the server to have more"
-            )
+        size = Size(testament.workers, len(testament.seats), cores=0, why_cores="")
+        if why := why_no_room(settings, size, board.layout.threads):
+            raise HostError(why)
     finally:
         board.close()
 

@@ -144,7 +144,6 @@ class Upgrading:
                 reloads=is_.bulletin.reloads,
                 passed=is_.start.passed,
                 files=((file,) if file else ()) + is_.hands.presence.files_left(),
-                target=is_.hands.target if isinstance(is_.hands.target, str) else "",
                 config=is_.start.config(),
                 asker=is_.control.fd_of(self.asker),
             )

@@ -136,8 +136,11 @@ class Draining:
         tables = self.worker.tables
         if tables.parked:
             return False
+        # In this order: whoever is found late after it was found in a call has been in that same call.  And whoever
+        # begins one meanwhile has a connection besides, for each late call has one, at the most.
+        calling = self._in_calls()
         late = self.late() if self.hand_over else set()
-        return self._in_calls() <= late and len(tables.open) <= len(late)  # each of them has one, at the most
+        return calling <= late and len(tables.open) <= len(late)
 
     def _in_calls(self) -> set[Member]:
         words = self.worker.words

@@ -20,7 +20,7 @@ class Shut(Enum):
 
     STARTING = "starting"
     STANDBY = "standby"
-    """Others of its generation may still fail to start."""
+    """The supervisor has not let it serve yet: others of its generation may still fail to start."""
     SATURATED = "saturated"
     """All threads are inside calls: the work belongs to a sibling."""
     FULL = "full"

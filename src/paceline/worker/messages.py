@@ -53,7 +53,10 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """worker → supervisor: a call takes longer than it may.  Said once for each such call; its stack is in the log."""
+    """worker → supervisor: a call takes longer than it may; its stack is in the log.
+
+    Said of each such call when it has become late, and of the longest again each second.
+    """
 
     thread: int
     """Its index in the worker."""
@@ -73,7 +76,7 @@ class Dumped:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """supervisor → worker: it was started in standby, and now it is its turn: accept."""
+    """supervisor → worker: accept.  Until then it is in standby, whatever it says itself."""
 
 
 @dataclass(frozen=True, slots=True)

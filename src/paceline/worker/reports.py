@@ -3,9 +3,10 @@
 Called by the watcher, on the worker's main thread.  It reads the threads' cells and their stacks from outside and takes
 no lock of theirs, so it answers while all of them hang; only C code that keeps the GIL keeps it, too, from running.
 
-A call that is late is reported once, by a line in the log with its stack.  The supervisor is told at once, and again
-each second while it goes on (of several, the longest): it replaces one worker after the other, and must not forget the
-last.  The call itself goes on; nothing can end a thread from outside.  If it ends after all, the log says so.
+A call that is late is reported once, by a line in the log with its stack.  The supervisor is told at once of each, and
+of the longest again each second while it goes on: it replaces one worker after the other, and must not forget the last.
+While it does not listen (it is stopped, perhaps) nothing is said twice.  The call itself goes on; nothing can end a
+thread from outside.  If it ends after all, the log says so.
 """
 
 import threading
@@ -25,7 +26,7 @@ PEER_PACE_S = 0.5
 """Between two looks while calls wait for their peers: one may come back, and nobody wakes the watcher for it."""
 
 TELL_S = 1.0
-"""Between two words to the supervisor about calls that are late."""
+"""Between two words to the supervisor about a call that is late."""
 
 DUMP_CHARACTERS = 32 * 1024
 """The most of a dump: it must fit into one message.  Behind it only the headings follow, and then their number."""
@@ -86,7 +87,8 @@ class Reports:
             self.worker.log.say("call-ended-late", thread=member.index, seconds=seconds)
         if found.late:
             self._report(found.late)
-        if self._peers and now >= self._tell_at and not self.worker.leaving:
+            self._tell_at = now + TELL_S
+        if self._peers and now >= self._tell_at and not (self.worker.leaving or self.telling.is_behind):
             self._tell_at = now + TELL_S
             self._tell_longest()
 
@@ -149,6 +151,7 @@ class Reports:
                 detail=detail,
             )
             self._peers[member] = peer
+            self.telling.say(messages.Stuck(member.index, seconds, limit_s, peer))
 
     def _tell_longest(self) -> None:
         """The supervisor hears of the call that has been late for the longest."""
@@ -166,7 +169,8 @@ class Reports:
             return "this worker is leaving already"
         if not self.has_supervisor:
             return "it goes on, for nobody can replace the process it runs in"
-        return "it goes on; this worker is replaced when its turn has come, one at a time, and its other calls finish"
+        told = "the supervisor is told as long as it does, and replaces this worker when its turn comes"
+        return f"it goes on; {told}, one at a time; other calls may finish"
 
     def _sight(self, member: Member, frames: stacks.Frames) -> "_Sight":
         """What one of the crew does."""

@@ -21,6 +21,11 @@ class Telling:
         self._control = control
         self._kept: deque[bytes] = deque(maxlen=MOST_KEPT)
 
+    @property
+    def is_behind(self) -> bool:
+        """Something is kept that the channel has not taken."""
+        return bool(self._kept)
+
     def say(self, message: Message) -> None:
         """Send it as soon as the channel takes it."""
         self._kept.append(encode(message))

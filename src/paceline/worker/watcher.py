@@ -191,7 +191,7 @@ class Watcher:
         if Shut.FULL in worker.gate.reasons and len(worker.tables.open) < worker.most_connections:
             worker.gate.open(Shut.FULL)
         self.rearm_dead_man()
-        if self.is_terminated and not worker.leaving:
+        if self.is_terminated and not (worker.leaving or self.reports.telling.is_behind):
             # Again: it may have been in standby, or the supervisor has become another program since.
             self.reports.say_terminated()
         self.serving.ending.timing.look(now)
