@@ -11,6 +11,7 @@ goes by its own rules.
 import ctypes
 import gc
 import os
+import re
 import select
 import signal
 import threading
@@ -71,6 +72,17 @@ def belongings() -> Belongings:
 def children_of(parent: int) -> list[int]:
     """The children of a process, zombies included, oldest first."""
     return [pid for pid in _processes() if _state_and_parent(pid)[1] == parent]
+
+
+def open_kinds(pid: int) -> list[str]:
+    """What a process has open, each as the kernel calls it, without numbers."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(re.sub(r"\d+", "", os.readlink(f"/proc/{pid}/fd/{name}")))
+        except FileNotFoundError:
+            found.append("gone")
+    return sorted(found)
 
 
 def is_alive(pid: int) -> bool:

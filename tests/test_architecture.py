@@ -63,8 +63,8 @@ ROOMS: Mapping[str, Room] = {
     ),
     "supervisor": Room(
         4,
-        pure="backoff backtraces lifecycle posts reloading replacing requests roster scaling sentences size steady "
-        "stopping systemd testament vocabulary",
+        pure="backoff backtraces beats lifecycle posts reloading replacing requests roster scaling sentences size "
+        "steady stopping systemd testament vocabulary",
         acts="bulletin burying changing check child clients control dumping hands inquest loop opening presence "
         "rehearsal seats stacktaking start system upgrade upgrading watching",
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.cli.config import LARGEST_FILE, found, named
+from paceline.cli.config import LARGEST_FILE, ConfigFile, found, named
 from paceline.errors import SettingError
 
 
@@ -110,3 +110,79 @@ def test_a_file_that_is_there_and_cannot_be_read_is_not_skipped(folder: Path) ->
     os.mkdir("pyproject.toml")
     with pytest.raises(SettingError, match=r"^pyproject.toml: the file cannot be read: Is a directory"):
         found()
+
+
+# From the start of a server on
+
+
+def says(file: ConfigFile) -> dict[str, object] | None:
+    source = file.read()
+    return None if source is None else source.values
+
+
+@pytest.mark.parametrize("name", [None, "c.toml"])
+def test_the_file_that_counted_counts_again(folder: Path, name: str | None) -> None:
+    path = folder / (name or "paceline.toml")
+    write(path, "threads = 1\n")
+    write(folder / "pyproject.toml", "[tool.paceline]\nthreads = 9\n")
+    file = ConfigFile(name, f"--config {name}")
+    assert says(file) == {"threads": 1}
+    file.settle()
+    write(path, "threads = 2\n")
+    assert says(file) == {"threads": 2}
+    for text, complaint in (("", "there are no settings in it any more"), ("threads =", "this is not TOML")):
+        write(path, text)
+        with pytest.raises(SettingError, match=complaint):
+            file.read()
+    path.unlink()
+    with pytest.raises(
+        SettingError, match=f"{path.name}: the file cannot be read any more: No such file.*; put it back"
+    ):
+        file.read()
+    os.mkfifo(path)
+    with pytest.raises(SettingError, match=f"{path.name}: that is no regular file any more; put it back, or restart"):
+        file.read()
+    path.unlink()
+    write(path, "threads = 3\n")
+    assert says(file) == {"threads": 3}
+
+
+def test_one_that_is_found_later_counts_when_it_is_settled(folder: Path) -> None:
+    file = ConfigFile(None, "")
+    assert says(file) is None
+    file.settle()
+    write(folder / "paceline.toml", "threads = 1\n")
+    assert says(file) == {"threads": 1}
+    os.unlink("paceline.toml")
+    assert says(file) is None, "it was refused, by whoever looked at what it says"
+    write(folder / "paceline.toml", "threads = 1\n")
+    assert says(file) == {"threads": 1}
+    file.settle()
+    os.unlink("paceline.toml")
+    with pytest.raises(SettingError, match="cannot be read any more"):
+        file.read()
+
+
+def test_one_without_settings_is_nothing_to_miss(folder: Path) -> None:
+    write(folder / "paceline.toml", "# none\n")
+    file = ConfigFile(None, "")
+    assert says(file) == {}
+    file.settle()
+    os.unlink("paceline.toml")
+    assert says(file) is None
+    null = ConfigFile("/dev/null", "--config /dev/null")
+    assert says(null) == {}
+    null.settle()
+    assert (says(null), null.read_once) == ({}, "")
+
+
+def test_a_pipe_is_read_once() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"threads = 1\n")
+    os.close(writer)
+    file = ConfigFile(f"/dev/fd/{reader}", "--config")
+    assert says(file) == {"threads": 1}
+    assert file.read_once == "", "nobody goes by it yet"
+    file.settle()
+    os.close(reader)
+    assert (says(file), file.read_once) == ({"threads": 1}, f"/dev/fd/{reader}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import paceline
-from paceline.cli.launch import Keywords, launch, serve, warn_of_unknown
+from paceline.cli.launch import Again, Keywords, launch, serve, warn_of_unknown
 from paceline.errors import HostError, SettingError, TargetError, UsageError
+from paceline.host.activation import NONE
 from paceline.settings import TABLE
 from paceline.settings.sources import CommandLine, Resolved, lay
 
@@ -75,6 +76,18 @@ def test_chdir_does_not_trust_a_folder_that_the_environment_only_claims(supervis
         os.environ["PWD"] = claimed
         launch(given(chdir="app"))
         assert supervisor.calls.pop().settings.chdir == str(folder / "app")
+
+
+def test_how_long_a_program_that_is_started_now_has_to_be_ready(folder: Path) -> None:
+    (folder / "app").mkdir()
+    seconds = iter(["5", "50"])
+    again = Again(lambda: given(boot_timeout=next(seconds), chdir="app"))
+    resolved, _ = again.first()
+    again.begin(resolved, str(folder), NONE)
+    os.chdir(folder / "app")
+    assert again.boot_timeout() == 50.0
+    assert os.getcwd() == str(folder), "a file is looked for where the server was started"
+    assert again.resolved.settings.boot_timeout == 5.0, "it was only looked at"
 
 
 def test_a_folder_that_cannot_be_entered_is_refused_by_name(supervisor: "Supervisor", folder: Path) -> None:

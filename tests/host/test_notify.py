@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,17 @@ def test_what_is_sent_arrives(systemd: tuple[str, socket.socket]) -> None:
     assert listening.recv(4096) == b"WATCHDOG=1"
     manager.close()
     manager.close()
+
+
+def test_what_it_has_open_is_known_so_that_a_fork_can_close_it(systemd: tuple[str, socket.socket]) -> None:
+    name, _ = systemd
+    manager = notify.take({"NOTIFY_SOCKET": name}, PID)
+    assert manager.fds() == []
+    assert manager.send("READY=1")
+    (fd,) = manager.fds()
+    assert stat.S_ISSOCK(os.fstat(fd).st_mode)
+    manager.close()
+    assert manager.fds() == []
 
 
 def test_a_manager_that_does_not_read_makes_nobody_wait(systemd: tuple[str, socket.socket]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import gates
 from asker import Asker, found
 from leftovers import children_of, eventually
 from paceline.clock import now
@@ -173,6 +174,28 @@ def test_upgrade_tells_the_outcome_on_the_same_connection() -> None:
             assert not refused["ok"]
             assert "no_such_module" in refused["text"] + refused["detail"]
             assert asker.ask("ping")["ok"]
+
+
+def test_an_upgrade_does_not_come_before_a_reload_that_waits() -> None:
+    with (
+        running(*gates.LINES, "--workers", "2", files=gates.FILES) as server,
+        gates.Gate(server) as gate,
+        server.connect() as peer,
+        Asker.of(server) as asker,
+    ):
+        peer.send(b"wait gate\n")
+        gate.wait_reached()
+        assert asker.ask("reload")["ok"]
+        asker.send(b'{"do": "reload"}\n')
+        assert "the generation before is still leaving" in asker.answer()["text"]
+        server.send_signal(signal.SIGUSR2)
+        tried = server.wait_for_log("the new version is tried")
+        (pid,) = map(int, re.findall(r"\(pid (\d+)\)", tried.partition("tried")[2]))
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"), 20)  # it is reaped: the upgrade could be done
+        gate.open()
+        assert asker.answers()[-1]["text"].startswith("generation 3 serves")
+        server.wait_for_log("generation 4 serves", 20)
+        assert server.log.index("generation 3 serves") < server.log.index("takes over in this process")
 
 
 # Dumps

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import children_of, eventually
+from leftovers import children_of, eventually, open_kinds
 from testbed import Server, running
 
 LINES = ("--framing", "line", "--workers", "2")
@@ -110,6 +110,16 @@ def test_broken_code_changes_nothing_and_is_told(code: str, why: str) -> None:
         (server.folder / "app.py").write_text(app("mended"))
         reloaded(server, 3)
         assert ask(server) == b"mended x\n"
+
+
+def test_a_reload_that_gives_the_code_more_time_to_start_has_it() -> None:
+    files = {"app.py": app("v1"), "paceline.toml": "boot_timeout = 1\n"}
+    with running("app.py:answer", *LINES, files=files) as server:
+        (server.folder / "app.py").write_text(f"import time\ntime.sleep(1.5)\n{app('v2')}")
+        assert "was not ready after 1 s (--boot-timeout)" in refused(server)
+        (server.folder / "paceline.toml").write_text("boot_timeout = 60\n")
+        reloaded(server, 3)
+        assert ask(server) == b"v2 x\n"
 
 
 def test_a_wrong_answer_to_the_probe_changes_nothing() -> None:
@@ -264,6 +274,15 @@ def test_an_edit_is_seen_with_dev() -> None:
         server.wait_for_log("generation 2 serves")
         peer.send(b"x\n")
         assert peer.line() != b"v1 x\n"
+
+
+def test_no_worker_has_anything_of_who_watches_the_files() -> None:
+    pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
+    plain = running("app.py:answer", *LINES, files={"app.py": app("v1")})
+    with plain as server, running("app.py:answer", *LINES, "--dev", files={"app.py": app("v1")}) as watched:
+        workers = [pid for pid in watched.pids() if "watching" not in Path(f"/proc/{pid}/cmdline").read_text()]
+        assert len(workers) == 2
+        eventually(lambda: open_kinds(workers[0]) == open_kinds(workers[1]) == open_kinds(server.pids()[0]))
 
 
 def test_who_watches_the_files_does_not_outlive_a_server_that_is_killed() -> None:

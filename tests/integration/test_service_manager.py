@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import eventually
+from leftovers import eventually, open_kinds
 from paceline.clock import now, now_ns
 from peer import Peer
 from testbed import COMMAND, Server, running
@@ -229,6 +229,12 @@ def test_a_life_as_it_is_told(manager: Manager) -> None:
         assert "stopping" in manager.wait_for("STOPPING", "1")["STATUS"]
 
 
+def test_no_worker_has_the_socket_to_the_manager(manager: Manager) -> None:
+    plain = running("app.py:answer", *LINES, files=APP)
+    with plain as server, running("app.py:answer", *LINES, files=APP, env=manager.env) as told:
+        eventually(lambda: open_kinds(told.pids()[0]) == open_kinds(server.pids()[0]))
+
+
 def test_a_reload_that_is_refused_is_over_at_once(manager: Manager) -> None:
     config = "framing = 'line'\nworkers = 1\n"
     with running("app.py:answer", files={**APP, "paceline.toml": config}, env=manager.env) as server:
@@ -265,6 +271,26 @@ def test_signs_of_life_end_with_the_workers(manager: Manager) -> None:
         server.stop()
         manager.wait_for("STOPPING")
         assert not any("WATCHDOG" in said for said in manager.heard), "for as long as two starts have failed"
+
+
+def test_a_sign_of_life_counts_for_as_long_as_the_last_reload_says(tmp_path: Path) -> None:
+    manager = Manager(f"{tmp_path}/notify")
+    files = {**APP, "paceline.toml": "heartbeat = 3\n"}
+    with (
+        manager.socket,
+        running("app.py:answer", *LINES, files=files, env={**manager.env, "WATCHDOG_USEC": "400000"}) as server,
+    ):
+        (server.folder / "paceline.toml").write_text("heartbeat = 60\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("generation 2 serves")
+        eventually(lambda: len(server.pids()) == 1)
+        (worker,) = server.pids()
+        os.kill(worker, signal.SIGSTOP)
+        stopped_at = now()
+        while now() < stopped_at + 3.5:  # half a second longer than what counted at the start
+            manager.wait_for("WATCHDOG", timeout=2)
+        assert server.pids() == [worker]
+        os.kill(worker, signal.SIGCONT)
 
 
 def test_the_watchdog_of_somebody_else_gets_no_signs_of_life(manager: Manager) -> None:

@@ -1,7 +1,6 @@
 """An upgrade in place: the process, its connections and the files of its sockets stay, whatever is upgraded to."""
 
 import os
-import re
 import signal
 import socket
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import children_of, eventually, wait_gone
+from asker import Asker
+from leftovers import children_of, eventually, open_kinds, wait_gone
 from testbed import COMMAND, Server, running
 
 APP = """\
@@ -67,24 +67,13 @@ def test_everything_stays_but_the_program() -> None:
         assert (server.folder / "p").read_text() == f"{server.pid}\n"
         assert os.lstat(server.folder / "s").st_ino == file.st_ino
         eventually(lambda: server.log.count(" left after ") == 2)  # said when all that was theirs is given back
-        fds = _kinds_of_fds(server.pid)
+        fds = open_kinds(server.pid)
         upgraded(server, 3)
         upgraded(server, 4)
         eventually(lambda: len(server.pids()) == 2)
-        eventually(lambda: _kinds_of_fds(server.pid) == fds)
+        eventually(lambda: open_kinds(server.pid) == fds)
         assert server.stop() == 0
         assert sorted(os.listdir(server.folder)) == ["app.py"]
-
-
-def _kinds_of_fds(pid: int) -> list[str]:
-    """What a process has open, without numbers."""
-    found = []
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.append(re.sub(r"\d+", "", os.readlink(f"/proc/{pid}/fd/{name}")))
-        except FileNotFoundError:
-            found.append("gone")
-    return sorted(found)
 
 
 BROKEN = {
@@ -169,6 +158,40 @@ def test_a_setting_that_only_a_restart_changes_refuses_the_upgrade() -> None:
         with server.connect() as peer:
             peer.send(b"no line")
             assert peer.receive(7) == b"no line"
+
+
+GOES_AWAY = """
+import os
+
+if os.path.exists("armed"):  # once it has been tried, the folder where the server was started is not there any more
+    with open("armed") as names:
+        os.rename(*names.read().split())
+    os.unlink("armed")
+
+"""
+
+
+def test_files_are_watched_again_after_a_program_that_cannot_be_executed(tmp_path: Path) -> None:
+    pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "app.py").write_text(GOES_AWAY + APP)
+    with running("app.py:answer", *LINES, "--dev", "--chdir", str(place)) as server, server.connect() as peer:
+        aside = tmp_path / "aside"
+        (place / "armed").write_text(f"{server.folder} {aside}")
+        since = server.log_length()
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("cannot be executed: No such file or directory; the running", 30, since=since)
+        aside.rename(server.folder)
+
+        def is_seen() -> bool:
+            (place / "next").write_text(APP)
+            os.replace(place / "next", place / "app.py")
+            return "app.py changed" in server.log
+
+        eventually(is_seen)
+        peer.send(b"still here\n")
+        assert peer.line() == b"still here\n"
 
 
 def test_a_storm_of_signals_during_the_upgrade_kills_nobody() -> None:
@@ -279,6 +302,16 @@ def test_the_number_of_workers_follows_the_file() -> None:
         assert server.log.count(" from now on, before ") == 2, "who was scaled by hand stays so"
 
 
+def test_more_workers_than_there_is_room_for_refuse_the_upgrade() -> None:
+    files = {"app.py": APP, "paceline.toml": "workers = 1\n"}
+    with running("app.py:answer", "--framing", "line", files=files) as server:
+        workers = server.pids()
+        (server.folder / "paceline.toml").write_text("workers = 1000\n")
+        refused(server)
+        server.wait_for_log("workers = 1000: there is room for ")
+        assert server.pids() == workers
+
+
 SLOW_PROGRAM = """#!/bin/sh
 exec %s -c 'import os, time; open("tried", "x").close(); time.sleep(60)'
 """
@@ -287,7 +320,7 @@ exec %s -c 'import os, time; open("tried", "x").close(); time.sleep(60)'
 def test_a_worker_that_starts_meanwhile_has_nothing_of_the_trial(tmp_path: Path) -> None:
     with exchangeable(tmp_path) as (server, link):
         old = server.pids()
-        fds = _kinds_of_fds(old[1])
+        fds = open_kinds(old[1])
         exchanged(link, SLOW_PROGRAM % sys.executable)
         server.send_signal(signal.SIGUSR2)
         eventually(lambda: (server.folder / "tried").exists())
@@ -296,7 +329,18 @@ def test_a_worker_that_starts_meanwhile_has_nothing_of_the_trial(tmp_path: Path)
         eventually(lambda: len(server.pids()) == 3)
         (tried,) = [pid for pid in server.pids() if "time.sleep(60)" in _command(pid)]
         (new,) = set(server.pids()) - {tried, *old}
-        eventually(lambda: _kinds_of_fds(new) == fds)
+        eventually(lambda: open_kinds(new) == fds)
+
+
+def test_a_stop_ends_the_trial_and_whoever_asked_for_it_hears_so(tmp_path: Path) -> None:
+    with exchangeable(tmp_path) as (server, link), Asker.of(server) as asker:
+        exchanged(link, SLOW_PROGRAM % sys.executable)
+        asker.send(b'{"do": "upgrade"}\n')
+        eventually(lambda: (server.folder / "tried").exists())
+        server.send_signal(signal.SIGTERM)
+        last = asker.answers()[-1]
+        assert (last["ok"], last["text"]) == (False, "the server stops")
+        assert server.wait() == 0
 
 
 def test_nothing_of_a_trial_outlives_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paceline.addresses import parse_address
-from paceline.errors import HostError
+from paceline.errors import HostError, SettingError
 from paceline.host import processes
 from paceline.host.listeners import close_listener, open_listener
 from paceline.scoreboard.board import Board
@@ -51,12 +51,14 @@ class Scene:
         self.posts.slots[0].seat = 1
         self.posts.seats[1:] = [SeatState.TAKEN, SeatState.EMPTYING]
 
-    def testament(self, **changes: Any) -> paper.Testament:
-        server = upgrade.Server(
-            self.board, self.seats, [self.listener], self.posts, SETTINGS, started_at=1.0, gap_s=0.25,
+    def server(self, settings: Settings = SETTINGS) -> upgrade.Server:
+        return upgrade.Server(
+            self.board, self.seats, [self.listener], self.posts, settings, started_at=1.0, gap_s=0.25,
             passed={3: "web"},
         )  # fmt: skip
-        return replace(upgrade.testament_of(server), **changes)
+
+    def testament(self, **changes: Any) -> paper.Testament:
+        return replace(upgrade.testament_of(self.server()), **changes)
 
     def let_go(self) -> None:
         """As an exec does: the objects are gone, the descriptors are not."""
@@ -201,6 +203,33 @@ def test_the_same_settings_and_layout_will_do(scene: Scene) -> None:
 def test_what_only_a_restart_changes(scene: Scene) -> None:
     with pytest.raises(HostError, match=r"bind was 127.0.0.1:8888 and is :80; backlog was 2048 and is 1: only a r"):
         upgrade.examine(scene.testament(), replace(SETTINGS, bind=(":80",), backlog=1))
+    end(scene)
+
+
+EVERY = Settings(
+    target="app.py:\udcff", bind=("unix:/a,b", "127.0.0.1:1"), as_="connection", framing="line", start="data",
+    workers=3, max_workers=9, threads=2, max_connections=5, max_message=1025, first_byte_timeout=None, idle_timeout=0.3,
+    timeout=None, max_messages=7, max_messages_jitter=0.123, max_rss=123456789, max_age=86400.5, probe="\\n", pid="/p",
+    control=None, chdir="/c", log_format="json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [Settings(), EVERY], ids=["defaults", "others"])
+def test_the_settings_are_read_back_as_they_were(scene: Scene, settings: Settings) -> None:
+    written = scene.testament(settings=upgrade.testament_of(scene.server(settings)).settings, config="f.toml")
+    found = upgrade.settings_left(paper.decode(paper.encode(written)))
+    assert found is not None
+    assert (found.settings, found.file) == (settings, "f.toml")
+    assert upgrade.settings_left(scene.testament(settings={})) is None, "an older version did not write them"
+    end(scene)
+
+
+def test_settings_that_this_version_does_not_take_are_named(scene: Scene) -> None:
+    newer = scene.testament(settings={"threads": "0", "colour": '"red"'})
+    with pytest.raises(SettingError, match=r"^threads = 0 in the running server: must be a whole number from 1 to"):
+        upgrade.settings_left(newer)
+    with pytest.raises(paper.TestamentError, match="the settings of the running server cannot be read: "):
+        upgrade.settings_left(scene.testament(settings={"threads": "{"}))
     end(scene)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from paceline import clock
+from paceline.errors import SettingError
+from paceline.host import processes
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor.lifecycle import State, Worker
@@ -18,7 +20,7 @@ from paceline.supervisor.posts import Limits, Posts
 from paceline.supervisor.presence import Presence
 from paceline.supervisor.seats import close_seats, open_seats
 from paceline.supervisor.start import NO_COMMAND, Origin
-from paceline.supervisor.upgrading import MOMENT_S, Upgrading
+from paceline.supervisor.upgrading import MOMENT_S, MORE_S, Upgrading
 from paceline.supervisor.vocabulary import Answer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -35,7 +37,9 @@ class Scene:
         self.posts.workers[0] = Worker(0, 0, state=State.READY)
         self.parted: list[int] = []
         self.edits = SimpleNamespace(close=lambda: None, begin=lambda: self.said.append(("watched again", {})))
-        self.start = SimpleNamespace(origin=self.command("pass", folder), passed={}, config=lambda: "")
+        self.start = SimpleNamespace(
+            origin=self.command("pass", folder), passed={}, config=lambda: "", boot_timeout=lambda: 5.0
+        )
         supervisor: Any = SimpleNamespace(
             log=SimpleNamespace(say=lambda event, **fields: self.said.append((event, fields))),
             start=self.start,
@@ -136,11 +140,52 @@ def test_a_program_that_can_no_longer_be_executed(scene: Scene, tmp_path: Path) 
     assert not any(os.get_inheritable(fd) for fd in scene.seats[0].private_fds())
 
 
-@pytest.mark.parametrize("what", ["stop", "reload", "asker", "worker"])
+def test_the_new_program_has_as_long_to_start_as_its_own_settings_say(scene: Scene) -> None:
+    scene.start.boot_timeout = lambda: 50.0
+    scene.upgrading.ask(0, 100.0)
+    assert scene.upgrading.next_at == 100.0 + 50.0 + MORE_S
+
+
+def test_settings_that_are_wrong_are_for_the_new_program_to_complain_of(scene: Scene) -> None:
+    def refuse() -> float:
+        raise SettingError("threads = 0: must be at least 1")
+
+    scene.start.boot_timeout = refuse
+    scene.upgrading.ask(0, 100.0)
+    assert scene.upgrading.next_at == 100.0 + 5.0 + MORE_S
+
+
+@pytest.mark.parametrize("is_tried", [False, True])
+def test_a_stop_ends_it_at_once(scene: Scene, is_tried: bool) -> None:
+    scene.upgrading.ask(7, clock.now())
+    scene.supervisor.roster.is_awaited = True
+    if is_tried:
+        scene.wait_for_rehearsal()
+        scene.upgrading.step(clock.now())
+    assert scene.upgrading.is_running
+    scene.supervisor.roster.stopping.urgency = 1
+    scene.upgrading.step(clock.now())
+    assert scene.answers[-1] == Answer(7, "the server stops", "", ok=False)
+    assert not scene.upgrading.is_running
+    assert scene.events() == ["upgrade-rehearsed"], "nothing goes on that could be said to be as before"
+    scene.upgrading.ask(8, clock.now())
+    assert scene.answers[2:] == [Answer(8, "the server stops", "", ok=False)]
+
+
+def test_a_stop_while_somebody_else_has_reaped_the_trial(scene: Scene) -> None:
+    """As process 1 does."""
+    scene.upgrading.ask(7, clock.now())
+    assert scene.upgrading.rehearsal is not None
+    scene.wait_for_rehearsal()
+    status = processes.reap_soon(scene.upgrading.rehearsal.pid)
+    scene.supervisor.roster.stopping.urgency = 1
+    scene.upgrading.step(clock.now(), status)
+    assert scene.answers[-1] == Answer(7, "the server stops", "", ok=False)
+
+
+@pytest.mark.parametrize("what", ["reload", "asker", "worker"])
 def test_the_moment_is_waited_for_but_not_for_ever(scene: Scene, what: str) -> None:
     match what:
-        case "stop":
-            scene.supervisor.roster.stopping.urgency = 1
         case "reload":
             scene.supervisor.roster.reloading.running = 1
         case "asker":
@@ -156,7 +201,6 @@ def test_the_moment_is_waited_for_but_not_for_ever(scene: Scene, what: str) -> N
     assert scene.upgrading.is_running
     scene.upgrading.step(begun + MOMENT_S)
     why = {
-        "stop": "the server stops",
         "reload": "a reload runs",
         "asker": "somebody waits for what comes before it",
         "worker": "a worker is just starting",

@@ -298,6 +298,20 @@ def test_a_peer_may_be_lost_in_a_drain() -> None:
 # Who may ask for it
 
 
+def test_time_in_which_it_could_not_run_does_not_count() -> None:
+    with bed(Handler(), framing="line") as worker:
+        watcher = worker.parts.watcher
+        watcher.allow_for(60.0)
+        assert watcher.drain_until is None
+        watcher.drain(2.0, hand_over=False)
+        until, begun = watcher.drain_until, watcher.draining.began_at
+        assert until is not None
+        watcher.allow_for(0.9)
+        assert watcher.drain_until == until, "a busy machine"
+        watcher.allow_for(60.0)
+        assert (watcher.drain_until, watcher.draining.began_at) == (until + 60.0, begun + 60.0)
+
+
 def test_a_supervisor_that_is_gone_is_an_order_to_drain() -> None:
     handler = Handler()
     with bed(handler, framing="line") as worker:

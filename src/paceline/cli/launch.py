@@ -146,6 +146,7 @@ def launch(
         _watched(settings.target) if dev else (),
         (lambda: "") if again is None else lambda: again.resolved.file,
         None if left is None else left.testament,
+        None if again is None else again.boot_timeout,
     )
     return loop.serve(settings, target, again, start)
 
@@ -244,17 +245,25 @@ class Again:
         if self._file is not None:
             self._file.settle()
 
+    def boot_timeout(self) -> float:
+        """What it is by now, in seconds.  Raises SettingError."""
+        return self._look_from_there().settings.boot_timeout
+
+    def _look_from_there(self) -> Resolved:
+        """As at the start, in the folder where that was."""
+        try:
+            os.chdir(self._begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
+        except OSError as error:
+            raise SettingError(
+                f"the folder {self._begun_in}, where the server was started, cannot be entered: {error.strerror}"
+            ) from None
+        return self._look()
+
     def __call__(self, before: Settings) -> Settings:
         """Raises SettingError for what is wrong, or cannot change without a restart."""
         begun_in = self._begun_in
         self._tell_of_read_once(before.log_format)
-        try:
-            os.chdir(begun_in)  # by its textual name: behind a symbolic link there may be another folder by now
-        except OSError as error:
-            raise SettingError(
-                f"the folder {begun_in}, where the server was started, cannot be entered: {error.strerror}"
-            ) from None
-        resolved = self._look()
+        resolved = self._look_from_there()
         _require_as_before(resolved, before.target, self.resolved.file)
         settings = _with_passed(resolved, checked(resolved), self._passed)
         if settings.chdir is not None:

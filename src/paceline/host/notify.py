@@ -43,6 +43,10 @@ class ServiceManager:
             return False
         return True
 
+    def fds(self) -> list[int]:
+        """What is open for it: nobody who is forked may keep that."""
+        return [] if self._socket is None else [self._socket.fileno()]
+
     def close(self) -> None:
         """At the end."""
         if self._socket is not None:

@@ -135,7 +135,7 @@ class Supervisor:
         self.control = Control(hands.presence.listener, self)
         self.changing = Changing(self, look_again)
         self.burying = Burying(self)
-        hands.on_answer, hands.private_fds = self.control.on_answer, self.private_fds
+        hands.on_answer, hands.private_fds = self.control.on_answer, self._private_fds
         self.is_wary = False
         """Something has just gone wrong in here."""
 
@@ -154,7 +154,7 @@ class Supervisor:
                     for event in hear(seat):
                         self.react(event)
             except Exception as error:  # noqa: BLE001 - a bug of ours
-                self.on_bug(error)
+                self._on_bug(error)
         self.bulletin.look(self.roster, self.board, (), clock.now())
         if self.roster.posts.is_serving:
             self.log.say("stopped", uptime=span_text(self.now() - self.started_at), calls=self.hands.count_calls())
@@ -165,31 +165,32 @@ class Supervisor:
         self.changing.close()
         self.control.close()
 
-    def private_fds(self) -> list[int]:
+    def _private_fds(self) -> list[int]:
         """What no worker may keep, of all that is open only for a time."""
-        return [*self.control.fds(), *self.changing.fds()]
+        return [*self.control.fds(), *self.changing.fds(), *self.start.manager.fds()]
 
     def wait(self) -> list[tuple[Hear, Seat | None]]:
         """Wait until something happened; returns who is to be heard, in this order."""
         if self.is_wary:
-            self.pause()
+            self._pause()
+        self.steady.on_waiting()
         now = self.now()
         others = [self.roster.next_at, self.roster.silent_at, self.changing.next_at, self.control.next_at]
         others.append(self.bulletin.next_at(self.steady.gap_s))
         until = min((self.tick_at, *(at for at in others if at is not None)))
-        sources = self.sources()
+        sources = self._sources()
         poll = select.poll()
         for fd, (mask, _, _) in sources.items():
             poll.register(fd, mask)
         ready = poll.poll(max(0.0, until - now) * 1000)
         self.steady.on_woken(max(now, until))
-        return [*(sources[fd][1:] for fd, _ in ready), (self.on_time, None)]
+        return [*(sources[fd][1:] for fd, _ in ready), (self._on_time, None)]
 
-    def sources(self) -> Sources:
+    def _sources(self) -> Sources:
         """What is waited for: descriptor → poll(2) mask, who hears, about which seat."""
         sources: Sources = {
-            self.hands.signal_fds[0]: (select.POLLIN, self.on_signals, None),
-            self.hands.signal_fds[2]: (select.POLLIN, self.on_terminal_signals, None),
+            self.hands.signal_fds[0]: (select.POLLIN, self._on_signals, None),
+            self.hands.signal_fds[2]: (select.POLLIN, self._on_terminal_signals, None),
             **self.control.sources(),
             **self.changing.sources(),
         }
@@ -197,7 +198,7 @@ class Supervisor:
             if seat.is_taken:
                 if seat.control is not None and not seat.is_deaf:
                     mask = select.POLLIN | (select.POLLOUT if seat.outbox else 0)
-                    sources[seat.control.fileno()] = (mask, self.on_control, seat)
+                    sources[seat.control.fileno()] = (mask, self._on_control, seat)
                 sources[seat.pidfd] = (select.POLLIN, self.burying.on_ended, seat)
             elif self.hands.ready and not seat.is_stuck:
                 sources[seat.inbox.reader.fileno()] = (select.POLLIN, self.burying.on_inbox, seat)
@@ -213,27 +214,27 @@ class Supervisor:
             try:
                 commands = self.roster.on(events.popleft(), self.now())
             except Exception as error:  # noqa: BLE001 - a bug of ours
-                self.on_bug(error)
+                self._on_bug(error)
                 continue
             self.hands.ready = tuple(self.seats[worker.seat] for worker in self.roster.posts.in_state(State.READY))
-            self.follow()
+            self._follow()
             for command in commands:
                 if isinstance(command, Say):
                     self.bulletin.on_said(command.event, command.fields)
                 try:
                     answer = self.hands.carry_out(command)
                 except Exception as error:  # noqa: BLE001 - a bug of ours
-                    self.on_bug(error)
+                    self._on_bug(error)
                 else:
                     events += [answer] if answer is not None else []
 
-    def follow(self) -> None:
+    def _follow(self) -> None:
         """What the generation that serves is set to, as far as it is about the supervisor, too."""
         settings = self.hands.settings_of.get(self.roster.posts.generation, self.hands.settings)
         self.log.fmt = settings.log_format
         self.bulletin.systemd.fresh_s = settings.heartbeat
 
-    def on_bug(self, error: Exception) -> None:
+    def _on_bug(self, error: Exception) -> None:
         """Ours: it is told, and the loop goes on.  Before the first worker is ready it is the end: raises `error`."""
         if not self.roster.posts.is_serving:
             raise error
@@ -241,7 +242,7 @@ class Supervisor:
         where, detail = "the supervisor's loop", "".join(traceback.format_exception(error))
         self.log.say("supervisor-bug", where=where, error=repr(error), detail=detail)
 
-    def pause(self) -> None:
+    def _pause(self) -> None:
         """Wait for nothing but signals, for a moment."""
         self.is_wary = False
         poll = select.poll()
@@ -250,7 +251,7 @@ class Supervisor:
 
     # What happened
 
-    def on_signals(self, _seat: Seat | None) -> Iterator[Event]:
+    def _on_signals(self, _seat: Seat | None) -> Iterator[Event]:
         for number in signals.take_received(self.hands.signal_fds[0]):
             name = signals.name_of(number)
             match number:
@@ -269,11 +270,11 @@ class Supervisor:
                 case _:
                     self.log.say("signal-unused", signal=name)
 
-    def on_terminal_signals(self, _seat: Seat | None) -> Iterator[Event]:
+    def _on_terminal_signals(self, _seat: Seat | None) -> Iterator[Event]:
         for number in signals.take_signalfd(self.hands.signal_fds[2]):
             yield ScaleAsked(0, by=1 if number == signal.SIGTTIN else -1)
 
-    def on_control(self, seat: Seat | None) -> Iterator[Event]:
+    def _on_control(self, seat: Seat | None) -> Iterator[Event]:
         assert seat is not None
         seat.flush()
         for message in self.inquest.heard(seat.number, seat.hear()):
@@ -284,7 +285,7 @@ class Supervisor:
         if seat.is_deaf and worker is not None and worker.state is State.DRAINING:
             self.hands.tell_by_signal(seat)
 
-    def on_time(self, _seat: Seat | None) -> Iterator[Event]:
+    def _on_time(self, _seat: Seat | None) -> Iterator[Event]:
         now = self.now()
         silent_at = self.roster.silent_at
         if now >= self.tick_at or (silent_at is not None and now >= silent_at):

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from paceline.supervisor.backoff import BOOT, FORK, Deaths
+from paceline.supervisor.beats import Beats
 from paceline.supervisor.lifecycle import RESPAWN_S, Slot, State, Worker
-from paceline.supervisor.posts import GRACE_S, UP, Posts, SeatState, next_text
+from paceline.supervisor.posts import GRACE_S, Posts, SeatState, next_text
 from paceline.supervisor.reloading import Reloading
 from paceline.supervisor.replacing import Replacing
 from paceline.supervisor.scaling import Scaling, answer
@@ -55,11 +56,6 @@ LAST_WORD_S = 5.0
 ANNOUNCE_S = 1.0
 """How long the first worker waits for the others before the server says that it serves."""
 
-SILENCE_S = 2.0
-"""However short --heartbeat is (in tests): a worker gives a sign of life once a second, and may be a little late."""
-LATE_S = 2.0
-"""A tick that comes so long after the last one is late: there should be one a second."""
-
 ENDED_BY_US = (State.ABORTING, State.KILLED)
 
 
@@ -75,10 +71,10 @@ class Roster:
     reloading: Reloading = field(init=False)
     replacing: Replacing = field(init=False)
     scaling: Scaling = field(init=False)
+    beats: Beats = field(init=False)
     announce_by: float | None = None
     """It serves and has not said so yet, because other workers are still starting; then it will."""
     deaths: Deaths = field(default_factory=Deaths)
-    ticked_at: float = 0.0
     waiting: frozenset[int] = frozenset()
     """Listeners with connections in their accept queue at the last tick."""
 
@@ -87,6 +83,7 @@ class Roster:
         self.reloading = Reloading(self.posts)
         self.replacing = Replacing(self.posts, self.random)
         self.scaling = Scaling(self.posts, self.replacing, self.most_workers)
+        self.beats = Beats(self.posts)
 
     def on(self, event: Event, now: float) -> list[Command]:
         """What is to be done about the event; to be carried out in this order."""
@@ -115,13 +112,8 @@ class Roster:
 
     @property
     def silent_at(self) -> float | None:
-        """When somebody will have been silent for too long: by then it wants to be told of all signs of life."""
-        beats = [worker.beat_at for worker in self.posts.in_state(*UP)]
-        return min(beats) + self._silence_s if beats else None
-
-    @property
-    def _silence_s(self) -> float:
-        return max(self.posts.limits.heartbeat_s, SILENCE_S)
+        """When it wants to be told of all signs of life, at the latest."""
+        return self.beats.silent_at
 
     @property
     def is_awaited(self) -> bool:
@@ -352,17 +344,8 @@ class Roster:
                 return "was still there after its last word"
 
     def _on_ticked(self, event: Ticked, now: float) -> Iterator[Command]:
-        for worker in self.posts.in_state(*UP):
-            beat = event.beats.get(worker.seat, worker.beat)
-            if beat != worker.beat:
-                # It came after the last tick.  Its age says more, but may count time in which everything stood still;
-                # where the tick itself is late, what has changed is all that can be asked for.
-                given_at = now if now - self.ticked_at > LATE_S else now - event.ages.get(worker.seat, 0.0)
-                worker.beat, worker.beat_at = beat, max(self.ticked_at, given_at)
-            elif now - worker.beat_at >= self._silence_s:
-                why = f"showed no sign of life for {span_text(now - worker.beat_at)} (--heartbeat)"
-                yield from self.posts.abort(worker, why, now)
-        self.ticked_at = now
+        for worker, seconds in self.beats.look(event, now):
+            yield from self.posts.abort(worker, f"showed no sign of life for {span_text(seconds)} (--heartbeat)", now)
         if self.stopping.urgency is None and self.reloading.running is None:
             self.replacing.on_usage(event.usage, now)
         stuck = self.waiting.intersection(event.waiting)

@@ -66,3 +66,5 @@ class Start:
     """The file that settings come from now, by name; empty: none has any."""
     testament: "Testament | None" = None
     """What the program left that was in this process before."""
+    boot_timeout: Callable[[], float] | None = None
+    """What that setting would be for a server that is started now, in seconds; raises SettingError.  None: as ever."""

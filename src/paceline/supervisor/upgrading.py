@@ -5,11 +5,13 @@ rehearsed   a child tries the new program (rehearsal.py); the loop waits for its
 waits       for a moment in which no worker is starting or being replaced, and no reload runs
 done        the new program takes over in this process (upgrade.py): `step` does not return
 refused     at whichever step: the log and whoever asked hear why, and the server goes on as if nothing had been
+given up    when the server is asked to stop: whoever asked hears that
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from paceline.errors import PacelineError
+from paceline.errors import PacelineError, SettingError
 from paceline.host import memory, signals
 from paceline.supervisor.rehearsal import Rehearsal
 from paceline.supervisor.sentences import span_text
@@ -51,6 +53,10 @@ class Upgrading:
         return self.rehearsal.fds() if self.rehearsal is not None else []
 
     @property
+    def _server_stops(self) -> bool:
+        return self.supervisor.roster.stopping.urgency is not None
+
+    @property
     def next_at(self) -> float | None:
         """When `step` is to be called although nothing has happened."""
         return self.rehearsal.ends_at if self.rehearsal is not None else self.give_up_at
@@ -61,6 +67,9 @@ class Upgrading:
         if self.is_running:
             self._answer(asker, "an upgrade runs already; its outcome is in the log", ok=False)
             return
+        if self._server_stops:
+            self._answer(asker, "the server stops", ok=False)
+            return
         self.asker = asker
         if isinstance(origin, str):
             self._refuse(origin)
@@ -69,8 +78,7 @@ class Upgrading:
             testament = self._testament()
             state_fd = write(testament)
             try:
-                within_s = self.supervisor.roster.posts.limits.boot_s + MORE_S
-                self.rehearsal = Rehearsal.begin(origin, state_fd, testament.board, within_s, now)
+                self.rehearsal = Rehearsal.begin(origin, state_fd, testament.board, self._boot_s() + MORE_S, now)
             finally:
                 memory.close(state_fd)
         except OSError as error:
@@ -81,8 +89,20 @@ class Upgrading:
             self.say("upgrade-rehearsed", pid=self.rehearsal.pid)
             self._answer(asker, "the new version is tried in a process of its own", is_last=False)
 
+    def _boot_s(self) -> float:
+        """How long the new program has by its own settings; if they are wrong, it is the one to say so."""
+        ahead = self.supervisor.start.boot_timeout
+        if ahead is not None:
+            with suppress(SettingError):
+                return ahead()
+        return self.supervisor.roster.posts.limits.boot_s
+
     def step(self, now: float, status: int | None = None) -> None:
         """Go on, if it can.  `status` is the rehearsal's wait status, where somebody else has reaped it (as PID 1)."""
+        if self._server_stops:
+            if self.rehearsal is not None and status is not None:
+                self.rehearsal.on_reaped(status)
+            self.close()
         if self.rehearsal is not None:
             outcome = self.rehearsal.try_finish(now) if status is None else self.rehearsal.on_reaped(status)
             if outcome is None:
@@ -104,7 +124,9 @@ class Upgrading:
             self._refuse(f"for {span_text(MOMENT_S)} there was no moment for it: {why_not}")
 
     def close(self) -> None:
-        """At the end."""
+        """At the end, as soon as that is asked for."""
+        if self.is_running:
+            self._answer(self.asker, "the server stops", ok=False)
         if self.rehearsal is not None:
             self.rehearsal.close()
         self.rehearsal = self.give_up_at = None
@@ -151,8 +173,6 @@ class Upgrading:
 
     def _why_not_now(self) -> str:
         roster = self.supervisor.roster
-        if roster.stopping.urgency is not None:
-            return "the server stops"
         if roster.reloading.running is not None:
             return "a reload runs"
         if roster.is_awaited:

@@ -48,6 +48,8 @@ BUSY = 0.8
 """The share of one core above which the process computes rather than blocks."""
 LATE = 1.4
 """A tick so many times as long as it should be: the machine is short of processors."""
+LATE_S = 1.0
+"""Woken later than that, the process was stopped, or had no processor: so had those to whom connections could go."""
 GRACE_S = 1.0
 """At the end of a drain: for the threads' stop hooks."""
 
@@ -104,8 +106,11 @@ class Watcher:
     def run(self) -> int:
         """Watch until the worker has drained; returns how many calls were cut."""
         while True:
-            readable = self.waiter.wait(self.pace(clock.now()))
+            begun = clock.now()
+            pace = self.pace(begun)
+            readable = self.waiter.wait(pace)
             self.worker.watch_asleep = False
+            self.allow_for(clock.now() - begun - pace)
             if self.alarm.fd in readable:
                 self.alarm.clear()
             if self.signal_fd in readable:
@@ -122,6 +127,12 @@ class Watcher:
                 self.take_in()  # what was given before the others saw that we leave
                 if self.draining.is_over():
                     return self.end()
+
+    def allow_for(self, late_s: float) -> None:
+        """It is woken so much later than it should be: where everything stood still, no drain goes on meanwhile."""
+        if late_s > LATE_S and self.drain_until is not None:
+            self.drain_until += late_s
+            self.draining.began_at += late_s
 
     def pace(self, now: float) -> float:
         """How long to sleep."""
