@@ -293,6 +293,7 @@ def test_a_state_that_cannot_travel_is_served_here_to_the_end() -> None:
             here.bed.tick()
             say(client)
         assert here.take() == []
+        here.bed.wait_parked()  # a reply may arrive before
         here.bed.now = clock.now() + 0.35
         here.tick_until(here.watcher.draining.is_over)
         assert receive_all(client) == b""
