@@ -1,4 +1,7 @@
-"""As a container has it: process 1, a shell in between, limits of control groups."""
+"""As a container has it: process 1, a shell in between, limits of control groups.
+
+PACELINE_LONG=1 makes it 10,000 orphans.
+"""
 
 import os
 import shutil
@@ -15,6 +18,8 @@ from peer import Peer
 from testbed import COMMAND, Server, running
 
 LINES = ("--framing", "line")
+IS_LONG = os.environ.get("PACELINE_LONG", "") not in ("", "0")
+ORPHANS = 10_000 if IS_LONG else 256
 APP = {
     "app.py": """
     import os
@@ -62,6 +67,7 @@ def init_of(server: Server) -> int:
 
 
 @as_init
+@pytest.mark.timeout(600 if IS_LONG else 60)
 def test_orphans_with_every_exit_code_are_reaped_and_mean_nothing() -> None:
     with running("app.py:answer", *LINES, "-w", "2", files=APP, command=INIT) as server:
         init = init_of(server)
@@ -69,7 +75,7 @@ def test_orphans_with_every_exit_code_are_reaped_and_mean_nothing() -> None:
         assert len(workers) == 2
         with server.connect() as peer:
             before = ask(peer)
-            make_orphans(peer, 256)
+            make_orphans(peer, ORPHANS)
             eventually(lambda: children_of(init) == workers)
             assert ask(peer) == before
         os.kill(workers[0], signal.SIGKILL)
