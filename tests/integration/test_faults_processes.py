@@ -349,6 +349,8 @@ def refuses(server: Server) -> bool:
         server.connect().close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was in the queue when the last copy of the listener was closed
+        return False
     return False
 
 
