@@ -39,7 +39,7 @@ class Scene:
             log=SimpleNamespace(say=lambda event, **fields: self.said.append((event, fields))),
             roster=SimpleNamespace(posts=Posts.of(1, 2, Limits(drain_s=30.0)), stopping=self.stopping),
             seats=[],
-            hands=SimpleNamespace(settings=Settings(threads=3), settings_of={}),
+            hands=SimpleNamespace(settings_for=lambda _generation: Settings(threads=3)),
             changing=SimpleNamespace(ask_reload=self.reload, ask_upgrade=self.upgrades.append),
         )
         self.server = server
@@ -150,7 +150,8 @@ def test_config_is_of_the_generation_that_serves(scene: Scene) -> None:
     peer = scene.connect()
     scene.ask(peer, do="config")
     assert "\nthreads = 3 " in heard(peer)["toml"]
-    scene.server.hands.settings_of[scene.server.roster.posts.generation] = Settings(threads=9, target="caf\udce9")
+    of = {scene.server.roster.posts.generation: Settings(threads=9, target="caf\udce9")}
+    scene.server.hands.settings_for = of.__getitem__
     scene.ask(peer, do="config")
     assert not heard(peer)["ok"], "what TOML cannot hold is said, not a bug"
 

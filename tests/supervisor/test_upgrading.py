@@ -48,8 +48,7 @@ class Scene:
             hands=SimpleNamespace(
                 pid_file=None,
                 listeners=[],
-                settings=Settings(),
-                settings_of={},
+                settings_for=lambda _generation: Settings(),
                 target="echo",
                 system=SimpleNamespace(now=clock.now),
                 signal_fds=self.signal_fds,

@@ -174,9 +174,7 @@ def _emptied(path: str | None) -> str:
         with open(path, "wb"):
             return os.path.abspath(path)
     except OSError as error:
-        raise UsageError(
-            f"--server-log {path}: cannot be written ({error.strerror}); give a file that can be"
-        ) from None
+        raise _unwritable("--server-log", path, error) from None
 
 
 def _message(text: str | None) -> bytes:
@@ -234,7 +232,11 @@ def _report_file(path: str | None) -> Iterator[Callable[[str], None]]:
 
             yield write
     except OSError as error:
-        raise UsageError(f"--report {path}: cannot be written ({error.strerror}); give a file that can be") from None
+        raise _unwritable("--report", path, error) from None
+
+
+def _unwritable(option: str, path: str, error: OSError) -> UsageError:
+    return UsageError(f"{option} {path}: cannot be written ({error.strerror}); give a file that can be")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Changing:
         server = self.supervisor
         server.bulletin.on_reload_asked()
         hands, posts = server.hands, server.roster.posts
-        before = hands.settings_of.get(posts.generation, hands.settings)
+        before = hands.settings_for(posts.generation)
         try:
             if not isinstance(hands.target, str):
                 raise UsageError(

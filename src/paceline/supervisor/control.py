@@ -254,8 +254,7 @@ class Control:
     def _show_settings(self, asker: int) -> None:
         from paceline.settings.manual import print_settings  # only who asks pays for it
 
-        hands = self.server.hands
-        settings = hands.settings_of.get(self.server.roster.posts.generation, hands.settings)
+        settings = self.server.hands.settings_for(self.server.roster.posts.generation)
         try:
             self._reply(asker, "the settings that count now", toml=print_settings(settings))
         except SettingError as error:

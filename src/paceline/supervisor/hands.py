@@ -77,6 +77,10 @@ class Hands:
     presence: Presence = field(default_factory=Presence)
     """How others find the server."""
 
+    def settings_for(self, generation: int) -> Settings:
+        """What this generation is set to."""
+        return self.settings_of.get(generation, self.settings)
+
     def carry_out(self, command: Command) -> Event | None:
         """Do it; returns the answer, if it has one."""
         match command:
@@ -93,7 +97,7 @@ class Hands:
             case Vacate(number):
                 return SeatEmptied(number) if self.move_inbox(self.seats[number]) else None
             case Adopt(generation, settings, serving):
-                self.settings_of = {serving: self.settings_of.get(serving, self.settings), generation: settings}
+                self.settings_of = {serving: self.settings_for(serving), generation: settings}
             case Answer():
                 self.on_answer(command)
             case Say(event, fields):
@@ -129,7 +133,7 @@ class Hands:
 
     def plan_of(self, command: Spawn, seat: Seat, control: socket.socket) -> Plan:
         """What the worker in this seat is given; `control` is its end of the channel."""
-        settings = self.settings_of.get(command.generation, self.settings)
+        settings = self.settings_for(command.generation)
         private = {fd for other in self.seats for fd in other.private_fds()} | set(self.signal_fds)
         private |= {self.pid_file.fd} if self.pid_file is not None else set()
         private |= {*self.presence.fds(), *self.private_fds()}

@@ -230,7 +230,7 @@ class Supervisor:
 
     def _follow(self) -> None:
         """What the generation that serves is set to, as far as it is about the supervisor, too."""
-        settings = self.hands.settings_of.get(self.roster.posts.generation, self.hands.settings)
+        settings = self.hands.settings_for(self.roster.posts.generation)
         self.log.fmt = settings.log_format
         self.bulletin.systemd.fresh_s = settings.heartbeat
 

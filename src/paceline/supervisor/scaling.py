@@ -32,8 +32,8 @@ class Scaling:
         after = before
         while self.waiting:
             event = self.waiting.popleft()
-            wanted = after + event.by if event.by else event.workers
-            if 1 <= wanted <= self.most_workers:
+            wanted = _wanted(event, after)
+            if self._may_be(wanted):
                 yield from answer(event.asker, f"{counted(wanted, 'worker')}, before {after}")
                 after = wanted
                 continue
@@ -56,13 +56,21 @@ class Scaling:
     def _outcome(self, workers: int) -> int:
         """How many there will be when all that waits is done."""
         for event in self.waiting:
-            wanted = workers + event.by if event.by else event.workers
-            workers = wanted if 1 <= wanted <= self.most_workers else workers
+            wanted = _wanted(event, workers)
+            workers = wanted if self._may_be(wanted) else workers
         return workers
+
+    def _may_be(self, workers: int) -> bool:
+        return 1 <= workers <= self.most_workers
 
     def forget_all(self, why: str) -> Iterator[Command]:
         while self.waiting:
             yield from answer(self.waiting.popleft().asker, why, ok=False)
+
+
+def _wanted(event: ScaleAsked, workers: int) -> int:
+    """How many there are to be, where there are so many."""
+    return workers + event.by if event.by else event.workers
 
 
 def answer(asker: int, text: str, *, ok: bool = True) -> Iterator[Command]:

@@ -159,7 +159,7 @@ class Upgrading:
                 seats=is_.seats,
                 listeners=is_.hands.listeners,
                 posts=is_.roster.posts,
-                settings=is_.hands.settings_of.get(is_.roster.posts.generation, is_.hands.settings),
+                settings=is_.hands.settings_for(is_.roster.posts.generation),
                 started_at=is_.started_at,
                 gap_s=is_.steady.gap_s,
                 written_at=is_.hands.system.now(),
