@@ -6,6 +6,7 @@ explained by a process that was killed meanwhile.  Kills, stops and ends under l
 A test prints its seed; PACELINE_SEED repeats it.  PACELINE_LONG=1 makes it many times more.
 """
 
+import json
 import os
 import random
 import re
@@ -93,6 +94,12 @@ def wait_ready(server: Server, workers: int = 2) -> list[int]:
 
     eventually(look, 20)
     return sorted(found)
+
+
+def is_at_rest(server: Server) -> bool:
+    """No thread is in a call."""
+    told = json.loads(run_to_end("ctl", "status", "--json", "--pid", str(server.pid)).output)
+    return not any(worker["threads_busy"] for worker in told["workers"])
 
 
 class Clients:
@@ -377,6 +384,7 @@ def test_a_signal_to_the_whole_group(number: signal.Signals) -> None:
         wait_ready(server)
         peer.send(b"who\n")
         assert peer.line()
+        eventually(lambda: is_at_rest(server))  # a thread that has just replied is in the call until it has gone on
         os.killpg(server.pid, number)
         assert server.wait() == 0
         assert peer.ended()

@@ -50,7 +50,7 @@ class Exited:
     doing: str = "no thread had started"
     """What its threads were doing: a clause to follow `while`."""
     calls: int = 0
-    """How many of them were in calls."""
+    """How many of them were in calls, or had replied and not gone on yet."""
     detail: str = ""
     """What faulthandler wrote as it died."""
 
