@@ -28,6 +28,19 @@ def test_an_explained_loss_is_counted_with_its_fault() -> None:
     assert books.broken == []
 
 
+def test_who_was_asked_to_leave_has_left_in_peace() -> None:
+    """Its connections moved to the one that was killed afterwards."""
+    term = Wound("term", 3, Loses.NOTHING, (99,), 9.0, 9.5)
+    books = books_with(term, KILL)
+    books.on_here({99, 100}, 8.9)
+    books.on_here({100}, 9.1)
+    books.on_here({101}, 10.1)
+    assert books.left == {99: 9.1}, "and who was killed has not"
+    books.on_heard({"loss": replace(LOSS, pid=99).to_json()}, 0.0)
+    books.settle(20.0, 0.0)
+    assert (books.cut_by, books.broken) == ({(How.RESET_AFTER, "kill"): 1}, [])
+
+
 def test_a_loss_waits_until_all_wounds_of_its_time_are_known() -> None:
     books = Books()
     books.on_heard({"loss": LOSS.to_json()}, 0.0)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline.chaos.catalogue import Fault
+from paceline.chaos.catalogue import Fault, Loses
 from paceline.chaos.judge import How, Loss, Wound, explain
 from paceline.chaos.messages import Wrong
 
@@ -69,6 +69,7 @@ class Books:
         """The worst stall while no fault was on."""
         self.left: dict[int, float] = {}
         self.wounds: deque[Wound] = deque()
+        self._here: frozenset[int] = frozenset()
         self._losses: deque[Loss] = deque()
         self._stalls: deque[tuple[float, float]] = deque()
 
@@ -90,6 +91,18 @@ class Books:
         elif "wrong" in message:
             wrong, at_s = Wrong(message["wrong"]), message["at_s"]
             self.breaks(f"{wrong.value} (client {message['client']}, {at_s - began_s:.3f} s after the start)", 0, at_s)
+
+    def on_here(self, pids: Iterable[int], at_s: float) -> None:
+        """These are the workers now that are not about to leave.
+
+        Who is not among them any more has left in peace, unless a fault has cost it its connections: one that was asked
+        to leave hands them over, and whatever befalls their next worker befalls them.
+        """
+        here = frozenset(pids)
+        hit = {pid for wound in list(self.wounds)[-3:] if wound.loses is not Loses.NOTHING for pid in wound.pids}
+        for pid in self._here - here - hit:
+            self.left.setdefault(pid, at_s)
+        self._here = here
 
     def breaks(self, what: str, step: int, at_s: float) -> None:
         if len(self.broken) < SHOWN:

@@ -82,7 +82,7 @@ class Load:
             client = self.clients[number]
             if client.due_s == due_s:  # else it was put off, or has come earlier
                 client.due_s = 0.0
-                client.on_time(at_s)
+                client.on_time(now())  # not `at_s`: those before it took their time
                 self._schedule(client, 0.0)
 
     def _schedule(self, client: Client, before_s: float) -> None:

@@ -139,7 +139,6 @@ class Scene:
         self.may_end = False
         """The server may end now: somebody has seen to that."""
         self._is_halted = False
-        self._known: set[int] = set()
         self.open_server()
 
     # The server
@@ -181,14 +180,9 @@ class Scene:
 
     def _look_at_workers(self) -> None:
         at_s, posts = now(), self.rig.posts()
-        here = {post.pid for post in posts if post.state != "draining"}
         generations = {post.generation for post in posts}
         self.most_generations = max(self.most_generations, len(generations))
-        hit = {pid for wound in list(self.books.wounds)[-3:] for pid in wound.pids}
-        for pid in self._known - here:
-            if pid not in hit:
-                self.books.left.setdefault(pid, at_s)
-        self._known = here
+        self.books.on_here({post.pid for post in posts if post.state != "draining"}, at_s)
 
     def pause(self, seconds: float) -> None:
         until_s = now() + seconds
