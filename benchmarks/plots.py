@@ -23,7 +23,8 @@ from xml.sax.saxutils import escape
 from benchmarks.metrics import METRICS
 from benchmarks.records import Kept, read_all
 from benchmarks.rows import ROWS
-from benchmarks.spreads import Results, Spread
+from benchmarks.spreads import Results
+from paceline.stats.spread import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

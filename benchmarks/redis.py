@@ -33,7 +33,7 @@ from benchmarks.measure import START_S, usable_cores, wait_ready
 from benchmarks.records import Kept, Record, Run, Writer, read_all
 from benchmarks.report import in_short, table
 from benchmarks.running import MeasurementError, Program, end_all, interrupts
-from benchmarks.spreads import Spread
+from paceline.stats.spread import Spread
 
 ROOT = Path(__file__).parent.parent
 ROW = 0

@@ -13,7 +13,8 @@ from benchmarks import plots
 from benchmarks.metrics import METRICS
 from benchmarks.records import Kept, read_all
 from benchmarks.rows import ROWS, Goal
-from benchmarks.spreads import Results, Spread
+from benchmarks.spreads import Results
+from paceline.stats.spread import Spread
 
 REMARKS = Path(__file__).parent / "remarks.md"
 

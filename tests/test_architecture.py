@@ -91,7 +91,11 @@ ROOMS: Mapping[str, Room] = {
         acts="asking barren client crew drivers ending killing load log peers procfs renewing rig run scene starving "
         "stopping",
     ),
-    "lab": Room(6, acts=ACTS),
+    "lab": Room(
+        6,
+        pure="experiment plots samples study terminal texts",
+        acts="catalogue drawing experiments machine measuring page records running",
+    ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),
     "__main__": Room(8, acts=ACTS),

@@ -2,7 +2,8 @@
 
 from benchmarks.records import Record
 from benchmarks.rows import Row
-from benchmarks.spreads import Results, Spread
+from benchmarks.spreads import Results
+from paceline.stats.spread import Spread
 
 ROW = Row(1, "Echo", "ours", "messages_per_s", (), (), (), ())
 

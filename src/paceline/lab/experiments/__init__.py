@@ -1,0 +1,1 @@
+"""One question a file; catalogue.py says in which order the lesson asks them."""

@@ -1,0 +1,151 @@
+"""Experiments, one after the other, each in a process of its own; what they measure is kept as it comes.
+
+The caller's thread waits here.  An interrupt (KeyboardInterrupt) ends the experiment that runs, with all that it has
+started; what was measured so far is in the file, which says that it was cut short.
+"""
+
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paceline.clock import now
+from paceline.errors import HostError
+from paceline.host.processes import cause_of
+from paceline.lab import machine
+from paceline.lab.catalogue import experiment_of
+from paceline.lab.experiment import Machine, Prediction, Verdict
+from paceline.lab.records import Kept, Writer, read
+from paceline.lab.samples import Samples
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from paceline.lab.measuring import main; "
+    "sys.exit(main(sys.argv[2], int(sys.argv[3]), sys.argv[4] == 'quick', int(sys.argv[5])))"
+)
+POLITE_S = 5.0
+"""Asked to end, an experiment has so long to end what it has started."""
+LONGEST_S = 900.0
+"""An experiment that runs longer is given up."""
+
+Progress = Callable[[str, float, float], None]
+"""Called with the experiment, the share that is done (0 to 1), and the seconds so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One experiment, measured and judged.
+
+    finished   False when it was cut short, or failed: `why` says so
+    """
+
+    name: str
+    machine: Machine
+    settings: dict[str, Any]
+    samples: Samples
+    seconds: float
+    finished: bool
+    why: str
+    prediction: Prediction
+    verdict: Verdict
+    path: Path
+
+
+def result_of(kept: Kept, path: Path) -> Result:
+    """What a file says, judged."""
+    experiment, its = experiment_of(kept.experiment), machine.machine_of(kept.machine)
+    verdict = experiment.judge(its, kept.samples) if kept.samples else Verdict.unknown()
+    return Result(
+        kept.experiment, its, kept.settings, kept.samples, kept.seconds or 0.0, kept.finished, kept.why,
+        experiment.predict(its), verdict, path,
+    )  # fmt: skip
+
+
+def measure(name: str, folder: Path, *, quick: bool, seed: int | None, on_progress: Progress | None = None) -> Result:
+    """Run one experiment; its samples are in `folder` afterwards, as far as it came.
+
+    Raises UsageError (no such experiment) or HostError (it cannot be started, or results cannot be kept).
+    KeyboardInterrupt goes on to the caller when the file is closed.
+    """
+    experiment_of(name)
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    writer = Writer(folder, name, dict(machine.look().facts), {"quick": quick, "seed": seed})
+    begun_s, why = now(), "interrupted"
+    try:
+        why = _measure(name, writer, quick, seed, on_progress, begun_s)
+    finally:
+        writer.write(end={"seconds": round(now() - begun_s, 3), "finished": not why, "why": why})
+        writer.close()
+    return result_of(read(writer.path), writer.path)
+
+
+def _measure(name: str, writer: Writer, quick: bool, seed: int, on_progress: Progress | None, begun_s: float) -> str:
+    """Why it did not finish; empty when it did."""
+    readable, writable = os.pipe()
+    try:
+        words = [sys.executable, "-c", _BOOT, json.dumps(sys.path), name, str(writable)]
+        process = subprocess.Popen(
+            [*words, "quick" if quick else "full", str(seed)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[writable],
+            start_new_session=True,  # Ctrl-C is for us; and what it starts can be ended together
+        )
+    except OSError as error:
+        os.close(readable)
+        raise HostError(f"{name}: its process could not be started: {error.strerror}") from None
+    finally:
+        os.close(writable)
+    why = ""
+    try:
+        for line in _lines(readable, begun_s + LONGEST_S):
+            if "sample" in line:
+                writer.write(**line)
+            elif "failed" in line:
+                why = line["failed"]
+            if on_progress is not None:
+                on_progress(name, line.get("progress", -1.0), now() - begun_s)
+        if now() - begun_s >= LONGEST_S:
+            return f"it had not ended after {LONGEST_S:g} s"
+        code = process.wait(POLITE_S)
+        return why or ("" if code == 0 else f"its process {cause_of(-code if code < 0 else code << 8)}")
+    except subprocess.TimeoutExpired:
+        return "its process did not end"
+    finally:
+        os.close(readable)
+        _end(process)
+
+
+def _lines(fd: int, until_s: float) -> Iterator[dict[str, Any]]:
+    """What the process says, until it has nothing more to say, or the time is up; {} now and then when it is silent."""
+    kept = b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while now() < until_s:
+        if not poll.poll(250):
+            yield {}
+            continue
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            return
+        *lines, kept = (kept + piece).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Nothing is left of it, nor of what it has started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLITE_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
