@@ -96,7 +96,8 @@ class Scene:
 
     def turn(self) -> list[Command]:
         """All who were told to serve or to hand over have done so."""
-        return [command for seat in list(self.workers) for command in self.tell(Said(seat, Turned()))]
+        leaves = {seat: worker.state is State.DRAINING for seat, worker in self.workers.items()}
+        return [command for seat, its in leaves.items() for command in self.tell(Said(seat, Turned(its)))]
 
     def incoming(self, slot: int) -> int:
         seat = self.slots[slot].incoming

@@ -79,9 +79,10 @@ def test_when_all_are_there_they_serve_and_the_old_ones_hand_over() -> None:
         Tell(2, Serve()), Tell(3, Serve()), Tell(0, Drain(7.0, hand_over=True)), Tell(1, Drain(7.0, hand_over=True)),
     ]  # fmt: skip
     assert answers(commands) == [], "it is done when all have turned"
-    for seat in (2, 3, 0):
-        assert answers(scene.tell(Said(seat, Turned()))) == []
-    commands = scene.tell(Said(1, Turned()))
+    for turned in (Said(2, Turned()), Said(3, Turned()), Said(0, Turned(leaves=True))):
+        assert answers(scene.tell(turned)) == []
+    assert answers(scene.tell(Said(1, Turned()))) == [], "that was its answer to being told to serve, a moment before"
+    commands = scene.tell(Said(1, Turned(leaves=True)))
     assert [answer.text for answer in answers(commands)] == ["generation 2 serves, after 0.2 s"]
     assert said(commands, "reloaded")[0]["generation"] == 2
     assert [scene.state(slot) for slot in range(2)] == [State.READY, State.READY]

@@ -58,6 +58,18 @@ def test_the_old_one_goes_on_until_the_new_one_accepts() -> None:
     assert scene.seat(0) == 1
 
 
+def test_one_that_never_says_that_it_accepts_is_waited_for_a_second() -> None:
+    scene = Scene.serving(1)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    scene.tell(Said(1, Ready("message", "raw")))
+    assert of(Tell, scene.run(0.99)) == []
+    commands = scene.run(0.02)
+    assert of(Tell, commands) == [Tell(0, HAND_OVER)]
+    assert answer_of(commands).ok
+    assert (scene.seat(0), scene.roster.next_at) == (1, scene.roster.posts.workers[0].kill_at), "and once"
+
+
 def test_a_new_one_that_dies_before_it_accepts_has_replaced_nobody() -> None:
     scene = Scene.serving(1)
     scene.say(0, Terminated())
@@ -156,6 +168,17 @@ def test_one_that_was_too_large_when_it_was_new_and_has_doubled_is_replaced_befo
     commands = tick(scene, s1=Usage(0, 115 * MIB))
     assert said(commands, "replacing")[0]["why"] == "it has 115 MiB in memory (--max-rss)"
     assert len(of(Spawn, commands)) == 1
+
+
+def test_one_that_was_within_the_limit_when_it_was_new_is_held_to_it() -> None:
+    scene = Scene.serving(1, rss_bytes=100 * MIB)
+    scene.tell(DrainAsked(7, 0))
+    scene.run(0)
+    scene.tell(Said(1, Ready("message", "raw", "echo", 90 * MIB)))
+    scene.tell(Said(1, Turned()))
+    scene.leave(0)
+    assert of(Spawn, tick(scene, s1=Usage(0, 100 * MIB))) == []
+    assert len(of(Spawn, tick(scene, s1=Usage(0, 101 * MIB)))) == 1
 
 
 def test_never_two_at_once() -> None:

@@ -37,7 +37,7 @@ from paceline.supervisor.vocabulary import (
     Usage,
     Vacate,
 )
-from paceline.worker.messages import Drain, Failed, Leaving, Nudge, Ready, Serve, Stuck, Turned
+from paceline.worker.messages import Delayed, Drain, Failed, Leaving, Nudge, Ready, Serve, Stuck, Turned
 
 BOOT_S, DRAIN_S, HEARTBEAT_S = 5.0, 8.0, 10.0
 MOST = 5
@@ -46,11 +46,13 @@ SETTINGS = Settings(boot_timeout=BOOT_S, drain_timeout=DRAIN_S, heartbeat=HEARTB
 LONGEST_WAIT_S = 30.0
 EPSILON = 1e-6
 
-Word = Ready | Failed | Leaving | Turned | Drain | Nudge | Stuck
+Word = Ready | Failed | Leaving | Turned | Delayed | Drain | Nudge | Stuck
 WORDS = st.sampled_from(
     [
         Ready("message", "raw"),
         Turned(),
+        Turned(leaves=True),
+        Delayed(5.0),
         Failed("boom"),
         Leaving(0),
         Leaving(2),

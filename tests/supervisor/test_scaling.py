@@ -44,6 +44,21 @@ def test_nobody_serves_before_it_is_told_so_who_boots_can_be_ended_without_a_los
     assert of(Tell, scene.ready(seat)) == [Tell(seat, Serve())]
 
 
+def test_who_has_to_wait_is_told_so_once() -> None:
+    scene = Scene.serving(2)
+    scene.tell(ReloadAsked(0, Settings()))
+    answer = answer_of(scene.tell(ScaleAsked(4, 3)))
+    assert (answer.ok, answer.is_last) == (True, False)
+    assert (
+        answer.text == "the number of workers changes later: a start, a reload, or workers that still leave come first"
+    )
+    commands = scene.run(0.1)
+    for slot in (0, 1):
+        commands += scene.ready(scene.incoming(slot)) + scene.run(0.1)
+    commands += scene.turn()
+    assert answer_of(commands).text == "3 workers, before 2"
+
+
 def test_a_number_that_cannot_be_is_refused_with_the_reason() -> None:
     scene = Scene.serving(1)
     for event in (ScaleAsked(4, 5), ScaleAsked(4, 0), ScaleAsked(4, by=-1)):

@@ -1,5 +1,7 @@
 """The clock that stands still while the machine does."""
 
+import pytest
+
 from paceline.supervisor.steady import LATE_S, Steady
 
 
@@ -59,17 +61,19 @@ def test_the_time_between_two_programs_does_not_count() -> None:
     assert unknown.now() == 106.0
 
 
-def test_what_lies_between_two_waits_does_not_count_if_it_is_long() -> None:
+def test_what_lies_between_two_steps_does_not_count_if_it_is_long() -> None:
     time = 100.0
     steady = Steady(lambda: time)
-    steady.on_waiting()
+    steady.on_step()
     assert steady.gap_s == 0.0
     time = 101.0
     steady.on_woken(101.0)
     time = 101.9
-    steady.on_waiting()
+    steady.on_step()
     assert steady.gap_s == 0.0, "a busy machine"
     time = 110.5
-    steady.on_waiting()
-    assert steady.gap_s == 9.5
-    assert steady.now() == 101.0
+    steady.on_step()
+    assert steady.gap_s == pytest.approx(8.6)
+    assert steady.now() == pytest.approx(101.9)
+    steady.on_step()
+    assert steady.now() == pytest.approx(101.9), "once"

@@ -13,7 +13,7 @@ from paceline.supervisor.vocabulary import (
     StopListening,
     Tell,
 )
-from paceline.worker.messages import Drain, Leaving, Stuck
+from paceline.worker.messages import Delayed, Drain, Leaving, Stuck
 from supervisor.scene import READY, Scene, of, said
 
 
@@ -178,3 +178,23 @@ def test_a_drain_time_of_0_cuts_at_once() -> None:
     scene = Scene.serving(1, drain=0.0)
     assert of(Tell, scene.tell(StopAsked("SIGTERM"))) == [Tell(0, Drain(0.0))]
     assert of(Abort, scene.run(0.5)) == [Abort(0)]
+
+
+def test_a_worker_that_stood_still_has_so_much_longer_to_drain_and_as_much_again_at_most() -> None:
+    scene = Scene.serving(1)
+    scene.tell(StopAsked("SIGTERM"))
+    scene.run(20)
+    scene.tell(Said(0, Delayed(8.0)))
+    assert of(Abort, scene.run(18)) == [], "30 s, and the 8 s"
+    scene.tell(Said(0, Delayed(60.0)))
+    assert of(Abort, scene.run(22)) == []
+    assert of(Abort, scene.run(1)) == [Abort(0)]
+
+
+def test_who_was_told_to_end_at_once_has_no_time_to_stand_still() -> None:
+    scene = Scene.serving(1)
+    scene.tell(StopAsked("SIGTERM"))
+    scene.run(1)
+    scene.tell(StopAsked("SIGTERM"))
+    scene.tell(Said(0, Delayed(60.0)))
+    assert of(Kill, scene.run(1)) == [Kill(0)]

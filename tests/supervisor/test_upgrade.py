@@ -220,7 +220,11 @@ def test_the_settings_are_read_back_as_they_were(scene: Scene, settings: Setting
     found = upgrade.settings_left(paper.decode(paper.encode(written)))
     assert found is not None
     assert (found.settings, found.file) == (settings, "f.toml")
-    assert upgrade.settings_left(scene.testament(settings={})) is None, "an older version did not write them"
+    posts = upgrade.adopt_posts(replace(written, seats=()), (), Limits(drain_s=9.0), 9.0)
+    assert posts.limits == Limits.of(settings), "who is there is judged by what it was started with"
+    older = scene.testament(settings={})
+    assert upgrade.settings_left(older) is None, "an older version did not write them"
+    assert upgrade.adopt_posts(replace(older, seats=()), (), Limits(drain_s=9.0), 9.0).limits.drain_s == 9.0
     end(scene)
 
 

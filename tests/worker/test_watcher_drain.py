@@ -11,7 +11,7 @@ from leftovers import eventually
 from paceline.handlers import Close
 from paceline.scoreboard.fields import WorkerState
 from paceline.worker.gate import Shut
-from paceline.worker.messages import Drain, Terminated, decode, encode
+from paceline.worker.messages import Delayed, Drain, Terminated, decode, encode
 from workerbed import DEADLINE_S, Bed, Drained, Gate, bed, receive_all, receive_exactly, reset
 
 
@@ -310,6 +310,10 @@ def test_time_in_which_it_could_not_run_does_not_count() -> None:
         assert watcher.drain_until == until, "a busy machine"
         watcher.allow_for(60.0)
         assert (watcher.drain_until, watcher.draining.began_at) == (until + 60.0, begun + 60.0)
+        assert decode(worker.supervisor.recv(65536)) == Delayed(60.0), "so that nobody ends it before"
+        watcher.last_cpu -= 40.0
+        watcher.allow_for(60.0)
+        assert watcher.drain_until == until + 60.0, "it has computed: C code held the GIL"
 
 
 def test_a_supervisor_that_is_gone_is_an_order_to_drain() -> None:

@@ -156,8 +156,8 @@ class Settings:
         "new workers", also="max_requests_jitter")  # fmt: skip
     max_rss: int | None = _row(
         None, Size(low=16 * MIB, high=1024 * GIB, word="off", metavar="SIZE|off"), RECYCLING,
-        "a worker whose memory (resident set) is larger is replaced; in its first ten minutes only if it has twice "
-        "what it began with",
+        "a worker whose memory (resident set) is larger is replaced; one that begins larger, after ten minutes or when "
+        "it has doubled",
         "new workers", also="reload_on_rss workers_max_rss max_memory")  # fmt: skip
     max_age: float | None = _row(
         None, _limit(1.0, 365 * DAY, off=True), RECYCLING,

@@ -80,6 +80,8 @@ class Worker:
     ready_at: float | None = None
     kill_at: float | None = None
     """When it is killed unless something happens before."""
+    delayed_s: float = 0.0
+    """How much longer it was given to drain, because it had stood still."""
     failed: Failed | None = None
     left: Leaving | None = None
     killed_because: str = ""

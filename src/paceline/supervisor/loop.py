@@ -173,7 +173,7 @@ class Supervisor:
         """Wait until something happened; returns who is to be heard, in this order."""
         if self.is_wary:
             self._pause()
-        self.steady.on_waiting()
+        self.steady.on_step()
         now = self.now()
         others = [self.roster.next_at, self.roster.silent_at, self.changing.next_at, self.control.next_at]
         others.append(self.bulletin.next_at(self.steady.gap_s))
@@ -211,6 +211,7 @@ class Supervisor:
         """
         events = deque([event])
         while events:
+            self.steady.on_step()
             try:
                 commands = self.roster.on(events.popleft(), self.now())
             except Exception as error:  # noqa: BLE001 - a bug of ours
@@ -286,6 +287,7 @@ class Supervisor:
             self.hands.tell_by_signal(seat)
 
     def _on_time(self, _seat: Seat | None) -> Iterator[Event]:
+        self.steady.on_step()
         now = self.now()
         silent_at = self.roster.silent_at
         if now >= self.tick_at or (silent_at is not None and now >= silent_at):

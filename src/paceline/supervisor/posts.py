@@ -178,6 +178,13 @@ class Posts:
             worker.kill_at = now + within_s + GRACE_S
             yield Tell(worker.seat, Drain(within_s, hand_over))
 
+    def allow_for(self, worker: Worker, seconds: float) -> None:
+        """It stood still for so long in its drain.  In all, it gets as much again as the drain time, at most."""
+        if worker.state is State.DRAINING and worker.kill_at is not None:
+            allowed_s = max(0.0, min(seconds, self.limits.drain_s - worker.delayed_s))
+            worker.delayed_s += allowed_s
+            worker.kill_at += allowed_s
+
     def abort(self, worker: Worker, why: str, now: float) -> Iterator[Command]:
         """End it in two steps: in the first it shows where it is."""
         if worker.advance(Abort):

@@ -38,8 +38,8 @@ class Reloading:
     askers: list[int] = field(default_factory=list)
     began_at: float = 0.0
     refusals: int = 0
-    turning: set[int] = field(default_factory=set)
-    """Where those sit who were told to serve, or to hand over, and have not said that they do."""
+    turning: dict[int, bool] = field(default_factory=dict)
+    """Where those sit who were told to serve (False), or to hand over and leave (True), and have not said so."""
     turned_by: float | None = None
     """When it is called done, whatever they say."""
     scale_to: int = 0
@@ -129,19 +129,20 @@ class Reloading:
             assert worker is not None
             worker.advance(Serve)
             worker.beat_at = now
-            self.turning.add(worker.seat)
+            self.turning[worker.seat] = False
             yield Tell(worker.seat, Serve())
         for slot in posts.slots:
             old = posts.current(slot)
             if old is not None and old.state is State.READY:
-                self.turning.add(old.seat)
+                self.turning[old.seat] = True
             yield from posts.relieve(slot, now)
         self.scale_to = running.workers
         self.turned_by = now + TURN_S
 
-    def on_turned(self, seat: int, now: float) -> Iterator[Command]:
-        """Who sits there accepts, or has handed over, or is gone."""
-        self.turning.discard(seat)
+    def on_turned(self, seat: int, now: float, leaves: bool | None = None) -> Iterator[Command]:
+        """Who sits there accepts, or has handed over (`leaves`), or is gone (None)."""
+        if leaves is None or self.turning.get(seat) is leaves:
+            self.turning.pop(seat, None)
         if not self.turning:
             yield from self._be_done(now)
 

@@ -2,8 +2,8 @@
 
     asked for     `ctl drain SLOT`, or SIGTERM to one worker
     recycled      --max-messages, --max-rss, --max-age: a leak is bounded, without a lost message; never two at once.
-                  In its first ten minutes one that is over --max-rss is replaced only if it has twice what it had
-                  when it was new: else the next one would be as large in a moment, for ever
+                  One that was over --max-rss already when it was new is replaced in its first ten minutes only if it
+                  has twice as much: the next one would be over it at once, too, for ever
     quarantined   a call takes longer than it may: the worker is left to its stuck call, and its connections move on
 
 A new worker boots beside the old one; when it says that it accepts, the old one hands over and leaves.  If it cannot
@@ -22,7 +22,7 @@ from paceline.supervisor.vocabulary import Answer, Command, DrainAsked, Say, Spa
 from paceline.worker.messages import Stuck
 
 YOUNG_S = 600.0
-"""How long a worker counts as one that may not have grown, only have become what all become."""
+"""How long a worker that begins over --max-rss is left alone, unless it grows."""
 
 
 @dataclass(slots=True)
@@ -43,6 +43,8 @@ class Replacing:
     wanted: dict[int, Replacement] = field(default_factory=dict)
     """By slot."""
     quarantined_at: float | None = None
+    turned_by: float | None = None
+    """When the new worker, which was told to serve, takes the place, whatever it says."""
     too_small_bytes: int | None = None
     """What --max-rss was when the log said that it is less than a new worker has."""
 
@@ -112,8 +114,8 @@ class Replacing:
             return f"it has served {used.messages} messages (--max-messages)"
         ready_at = now if worker.ready_at is None else worker.ready_at
         most = limits.rss_bytes
-        if most is not None and now - ready_at < YOUNG_S:
-            most = max(most, 2 * worker.new_bytes)
+        if most is not None and worker.new_bytes > most and now - ready_at < YOUNG_S:
+            most = 2 * worker.new_bytes
         if used is not None and most is not None and used.rss_bytes > most:
             return f"it has {mib(used.rss_bytes)} in memory (--max-rss)"
         if limits.age_s is not None and now - ready_at >= limits.age_s * worker.patience:
@@ -152,10 +154,19 @@ class Replacing:
 
     def on_turned(self, slot: Slot, now: float) -> Iterator[Command]:
         """The new one accepts: from now on there would be one too many."""
+        self.turned_by = None
         wanted = self.wanted.pop(slot.number, None)
         yield from self.posts.relieve(slot, now)
         if wanted is not None and wanted.asker:
             yield Answer(wanted.asker, f"a new worker {slot.number} serves; the old one hands over and leaves")
+
+    def keep_time(self, now: float) -> Iterator[Command]:
+        if self.turned_by is not None and self.turned_by <= now:
+            self.turned_by = None
+            for slot in self.posts.slots:
+                worker = self.posts.incoming(slot)
+                if worker is not None and worker.state is State.READY:
+                    yield from self.on_turned(slot, now)
 
     def on_failed(self, slot: Slot, why: str, detail: str) -> Iterator[Command]:
         """The new one could not start: the old one goes on, and it is tried again, unless somebody waits for it."""

@@ -25,7 +25,7 @@ from paceline.supervisor.backoff import BOOT, FORK, Deaths
 from paceline.supervisor.beats import Beats
 from paceline.supervisor.lifecycle import RESPAWN_S, Slot, State, Worker
 from paceline.supervisor.posts import GRACE_S, Posts, SeatState, next_text
-from paceline.supervisor.reloading import Reloading
+from paceline.supervisor.reloading import TURN_S, Reloading
 from paceline.supervisor.replacing import Replacing
 from paceline.supervisor.scaling import Scaling, answer
 from paceline.supervisor.sentences import span_text
@@ -49,7 +49,7 @@ from paceline.supervisor.vocabulary import (
     TimePassed,
     Vacate,
 )
-from paceline.worker.messages import Failed, Leaving, Message, Nudge, Ready, Serve, Stuck, Terminated, Turned
+from paceline.worker.messages import Delayed, Failed, Leaving, Message, Nudge, Ready, Serve, Stuck, Terminated, Turned
 
 LAST_WORD_S = 5.0
 """Who has said that it leaves, or that it could not start, must be gone by then."""
@@ -104,7 +104,7 @@ class Roster:
         times = [worker.kill_at for worker in self.posts.workers.values()]
         times += [self.stopping.abandon_at, self.deaths.recovers_at, self.announce_by]
         if self.stopping.urgency is None:
-            times += [self.reloading.turned_by, self.reloading.next_at]
+            times += [self.reloading.turned_by, self.replacing.turned_by, self.reloading.next_at]
             times += [self.replacing.next_at if self.reloading.running is None else None]
             if self.posts.has_free_seat:
                 times += [slot.fork_at for slot in self._vacant()]
@@ -200,11 +200,13 @@ class Roster:
                 if self.stopping.urgency is not None and due is not None:
                     worker.kill_at = min(worker.kill_at, max(due, now + GRACE_S))
                 yield from self.reloading.on_turned(worker.seat, now)
-            case Turned():
-                yield from self.reloading.on_turned(worker.seat, now)
+            case Turned(leaves):
+                yield from self.reloading.on_turned(worker.seat, now, leaves)
                 slot = self.posts.slot_of(worker)
                 if slot is not None and slot.incoming == worker.seat and worker.state is State.READY:
                     yield from self.replacing.on_turned(slot, now)
+            case Delayed(seconds):
+                self.stopping.allow_for(worker, seconds)
             case Terminated() if self.stopping.urgency is None:
                 yield from self.replacing.on_terminated(worker)
             case Stuck() if self.stopping.urgency is None:
@@ -232,6 +234,8 @@ class Roster:
             yield Tell(worker.seat, Serve())
             if slot.seat == worker.seat:
                 self._on_current_ready(slot, now)
+            else:
+                self.replacing.turned_by = now + TURN_S
 
     def _on_current_ready(self, slot: Slot, now: float) -> None:
         if not self.posts.is_serving:
@@ -331,6 +335,7 @@ class Roster:
                     yield from posts.abort(worker, self._why_overdue(worker), now)
         yield from stopping.keep_time(now)
         yield from self.reloading.keep_time(now)
+        yield from self.replacing.keep_time(now)
         if not stopping.ended and self.deaths.has_recovered(now):
             yield Say("recovered", {"deaths": len(self.deaths)})
 
@@ -366,6 +371,7 @@ class Roster:
             self.reloading.scale_to = 0
         if self.reloading.running is None and self.posts.is_serving:
             yield from self.scaling.go(now)
+        yield from self.scaling.tell_who_waits()
         yield from self.reloading.try_begin(now)
         vacant = next((slot for slot in self._vacant() if slot.fork_at <= now), None)
         if vacant is not None and self.posts.has_free_seat:

@@ -23,6 +23,8 @@ class Scaling:
     replacing: Replacing
     most_workers: int
     waiting: deque[ScaleAsked] = field(default_factory=deque)
+    told: set[int] = field(default_factory=set)
+    """Who of those that wait knows it."""
 
     def go(self, now: float) -> Iterator[Command]:
         """Have as many as was asked for: only where it ends counts, so that nobody is sent away who is wanted again."""
@@ -52,6 +54,15 @@ class Scaling:
         del slots[after:]
         for worker in leaving:
             yield from self.posts.retire(worker, now)
+
+    def tell_who_waits(self) -> Iterator[Command]:
+        """Once."""
+        for event in self.waiting:
+            if event.asker and event.asker not in self.told:
+                self.told.add(event.asker)
+                why = "a start, a reload, or workers that still leave come first"
+                yield Answer(event.asker, f"the number of workers changes later: {why}", is_last=False)
+        self.told.intersection_update(event.asker for event in self.waiting)
 
     def _outcome(self, workers: int) -> int:
         """How many there will be when all that waits is done."""

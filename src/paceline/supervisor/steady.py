@@ -3,7 +3,8 @@
 A laptop that slept, a virtual machine that was paused, a container that was frozen: the monotonic clock may go on
 meanwhile, and then every deadline seems to have passed at once.  Whoever waits with an end, and wakes long after it,
 has not run in between, and neither has anybody else of the family: that time does not count.  Nor does what lies
-between two waits, if it is long: whoever never waits elsewhere has been held up there.
+between two steps of whoever never waits elsewhere, if it is long: he has been held up there.  He says `on_step` before
+he decides anything, so that nothing is decided by a time that is taken back afterwards.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ class Steady:
 
     clock: Callable[[], float]
     gap_s: float = 0.0
-    woken_at: float | None = None
-    """When the last wait was over, in this clock's time."""
+    stepped_at: float | None = None
+    """When the last wait was over, or the last step begun, in this clock's time."""
 
     def now(self) -> float:
         return self.clock() - self.gap_s
@@ -35,12 +36,13 @@ class Steady:
     def on_woken(self, until: float) -> None:
         """A wait is over that was to end at `until` at the latest, in this clock's time."""
         self._leave_out(self.now() - until)
-        self.woken_at = self.now()
+        self.stepped_at = self.now()
 
-    def on_waiting(self) -> None:
-        """A wait begins."""
-        if self.woken_at is not None:
-            self._leave_out(self.now() - self.woken_at)
+    def on_step(self) -> None:
+        """Something is about to be decided, or a wait begins."""
+        if self.stepped_at is not None:
+            self._leave_out(self.now() - self.stepped_at)
+            self.stepped_at = self.now()
 
     def _leave_out(self, late: float) -> None:
         if late > LATE_S:

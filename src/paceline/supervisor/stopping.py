@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from paceline.supervisor.lifecycle import State
+from paceline.supervisor.lifecycle import State, Worker
 from paceline.supervisor.posts import GRACE_S, UP, Posts
 from paceline.supervisor.sentences import span_text
 from paceline.supervisor.vocabulary import Command, End, Say, StopAsked, StopListening
@@ -85,6 +85,13 @@ class Stopping:
                     yield from self.posts.drain(worker, within_s, now, hand_over=False)
                 case State.LEAVING if worker.kill_at is not None:
                     worker.kill_at = min(latest, worker.kill_at)
+
+    def allow_for(self, worker: Worker, seconds: float) -> None:
+        """It stood still for so long in its drain: it has so much longer, and so has the stop."""
+        if self.urgency in (None, Stop.SOFT):
+            self.posts.allow_for(worker, seconds)
+            if self.abandon_at is not None and worker.kill_at is not None:
+                self.abandon_at = max(self.abandon_at, worker.kill_at + ABANDON_S)
 
     def keep_time(self, now: float) -> Iterator[Command]:
         if self.abandon_at is not None and self.abandon_at <= now:

@@ -319,8 +319,12 @@ def _adopt_seat(left: SeatLeft, board: Board) -> Seat:
 
 
 def adopt_posts(testament: Testament, seats: Sequence[Seat], limits: Limits, now: float) -> Posts:
-    """The books: who sits where.  A seat whose worker could not be adopted is emptied, and its slot filled again."""
-    posts = Posts.of(testament.workers, len(seats), limits)
+    """The books: who sits where.  A seat whose worker could not be adopted is emptied, and its slot filled again.
+
+    What is there is judged by its own settings; `limits` are for a server that has not written them down.
+    """
+    before = settings_left(testament)
+    posts = Posts.of(testament.workers, len(seats), limits if before is None else Limits.of(before.settings))
     posts.generation, posts.newest, posts.is_serving = testament.generation, testament.newest, True
     for left, seat in zip(testament.seats, seats, strict=True):
         if left.is_emptying or (left.worker is not None and not seat.is_taken):

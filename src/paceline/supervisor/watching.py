@@ -123,13 +123,13 @@ def watch(folders: Sequence[str]) -> Iterator[list[str]]:
     from watchfiles import Change, DefaultFilter
     from watchfiles import watch as changes_in
 
-    class Sources(DefaultFilter):
+    class OnlySources(DefaultFilter):
         """What a worker imports, and where settings are."""
 
         def __call__(self, change: Change, path: str) -> bool:
             return path.endswith(SUFFIXES) and super().__call__(change, path)
 
-    for changes in changes_in(*folders, watch_filter=Sources(), debounce=SETTLE_MS, step=SETTLE_MS // 4):
+    for changes in changes_in(*folders, watch_filter=OnlySources(), debounce=SETTLE_MS, step=SETTLE_MS // 4):
         yield sorted({os.path.relpath(path, folders[0]) for _, path in changes})
 
 

@@ -26,6 +26,8 @@ class Lookout:
         self.last_leader: Member | None = None
         self.last_calls = self.last_rounds = 0
         self.last_times: Times | None = None
+        self.is_timed = False
+        """The last tick has asked for them; they are None where nobody can tell, too."""
         self.last_total = self._total()
         self.is_calm = False
         """The process computes, and its leader has begun a new call since the last tick: nothing is to be done soon."""
@@ -52,11 +54,13 @@ class Lookout:
         else:
             is_serving = True
             calls, rounds = leader.words[leader.calls], leader.rounds
-            times = times_of(leader.native_id)
             # Without a new call it may still go on: it accepts, or receives the parts of long messages.
             goes_on = leader is self.last_leader and (calls, rounds) == (self.last_calls, self.last_rounds)
             self.is_calm = is_busy and not (goes_on or worker.leaving or worker.estimate.blocking)
-            if goes_on and self._promote_for(leader, times, elapsed_s, is_busy):
+            # Each of its system calls takes the GIL away from a thread that computes.
+            was_timed, self.is_timed = self.is_timed, not self.is_calm
+            times = times_of(leader.native_id) if self.is_timed else None
+            if goes_on and was_timed and self._promote_for(leader, times, elapsed_s, is_busy):
                 leader = None
             self.last_calls, self.last_rounds, self.last_times = calls, rounds, times
         self.last_leader = leader

@@ -42,8 +42,17 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """worker → supervisor, the answer to Serve: it accepts.  And to Drain: it accepts nothing any more, and what was
-    parked and could move has moved."""
+    """worker → supervisor, the answer to Serve: it accepts.  And to Drain, when it `leaves`: it accepts nothing any
+    more, and what was parked and could move has moved."""
+
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """worker → supervisor, in a drain: it stood still for so long, and goes on for so much longer."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +120,11 @@ class Nudge:
     """
 
 
-Message = Ready | Failed | Leaving | Turned | Terminated | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
+Message = (
+    Ready | Failed | Leaving | Turned | Delayed | Terminated | Stuck | Dumped | Serve | Drain | Dump | Reopen | Nudge
+)
 
-_TOLD = (Ready, Failed, Leaving, Turned, Terminated, Stuck, Dumped)
+_TOLD = (Ready, Failed, Leaving, Turned, Delayed, Terminated, Stuck, Dumped)
 _ASKED = (Serve, Drain, Dump, Reopen, Nudge)
 _KINDS: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (*_TOLD, *_ASKED)}
 

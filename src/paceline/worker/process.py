@@ -33,7 +33,7 @@ from paceline.host import processes, signals
 from paceline.host.output import Log, redirect_prints
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.wire import Framing, Raw, as_framing, describe
-from paceline.worker import messages
+from paceline.worker import last_resort, messages
 from paceline.worker.assembly import assemble
 from paceline.worker.calls import contained
 from paceline.worker.gate import Shut
@@ -82,7 +82,8 @@ def _live(plan: Plan) -> int:
     settings = plan.settings
     log = Log(f"worker {plan.slot}", settings.log_format)
     with contextlib.suppress(RuntimeError):  # no thread can be made for it; without the timer we can still serve
-        faulthandler.dump_traceback_later(settings.boot_timeout + 4 * settings.heartbeat, exit=True, file=plan.fault_fd)
+        within_s = settings.boot_timeout + last_resort.HEARTBEATS * settings.heartbeat
+        faulthandler.dump_traceback_later(within_s, exit=True, file=plan.fault_fd)
     wake_read, wake_write = signals.open_wakeup_pipe()
     _take_signals(plan, wake_write)
     prints = redirect_prints(log)

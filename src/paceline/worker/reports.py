@@ -101,9 +101,13 @@ class Reports:
             if words[member.state] != _STARTING and self.overdue.is_late(member, marks_of(member))
         }
 
-    def say_turned(self) -> None:
+    def say_turned(self, *, leaves: bool = False) -> None:
         """The answer to Serve and to Drain."""
-        self.telling.say(messages.Turned())
+        self.telling.say(messages.Turned(leaves))
+
+    def say_delayed(self, seconds: float) -> None:
+        """The drain takes so much longer."""
+        self.telling.say(messages.Delayed(seconds))
 
     def say_terminated(self) -> None:
         """Somebody wants this worker to leave."""

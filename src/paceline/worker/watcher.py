@@ -17,6 +17,7 @@ end-of-file.  It is over when no connection is open and nobody is in a call, or 
 
 import os
 import signal
+from functools import partial
 
 from paceline import clock
 from paceline.host.poller import Waiter
@@ -101,7 +102,7 @@ class Watcher:
         self.relief = Relief(worker, plan, giving)
         self.reports = Reports(worker, plan)
         self.draining.late = self.reports.late
-        self.draining.on_turned = self.reports.say_turned
+        self.draining.on_turned = partial(self.reports.say_turned, leaves=True)
 
     def run(self) -> int:
         """Watch until the worker has drained; returns how many calls were cut."""
@@ -129,10 +130,14 @@ class Watcher:
                     return self.end()
 
     def allow_for(self, late_s: float) -> None:
-        """It is woken so much later than it should be: where everything stood still, no drain goes on meanwhile."""
-        if late_s > LATE_S and self.drain_until is not None:
+        """It is woken so much later than it should be: where everything stood still, no drain goes on meanwhile.
+
+        Where C code held the GIL it does: this process has computed then.
+        """
+        if late_s > LATE_S and self.drain_until is not None and clock.process_cpu() - self.last_cpu < late_s / 2:
             self.drain_until += late_s
             self.draining.began_at += late_s
+            self.reports.say_delayed(late_s)
 
     def pace(self, now: float) -> float:
         """How long to sleep."""
