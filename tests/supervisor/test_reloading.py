@@ -53,8 +53,8 @@ def test_the_new_workers_rise_one_by_one_beside_the_old_ones_and_wait() -> None:
     commands = risen(scene)
     assert of(Adopt, commands) == [Adopt(2, SETTINGS, 1)]
     assert of(Spawn, commands) == [
-        Spawn(0, 2, 2, standby=True, probe=True),
-        Spawn(1, 3, 2, standby=True, probe=False),
+        Spawn(0, 2, 2, probe=True),
+        Spawn(1, 3, 2, probe=False),
     ], "only the canary has to answer the probe"
     assert scene.workers[2].state is State.STANDBY
     assert of(Tell, commands) == [], "the old ones do not notice"

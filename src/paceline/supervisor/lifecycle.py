@@ -70,7 +70,7 @@ class Worker:
     slot: int
     seat: int
     generation: int = 1
-    standby: bool = False
+    rises: bool = False
     """It is of a reload: when it is ready it waits until all of its generation are."""
     state: State = State.FORKING
     pid: int = 0

@@ -133,17 +133,17 @@ class Posts:
         forked_at = self.forked_at.get(number, -RESPAWN_S)
         self.slots.append(Slot(number, not_before=forked_at + RESPAWN_S, forked_at=forked_at))
 
-    def hire(self, slot: Slot, *, standby: bool = False, probe: bool = False, generation: int = 0) -> Spawn:
+    def hire(self, slot: Slot, *, rises: bool = False, probe: bool = False, generation: int = 0) -> Spawn:
         """A new worker for the slot: its current one if there is none, else an incoming one."""
         seat = self.seats.index(SeatState.FREE)
         self.seats[seat] = SeatState.TAKEN
         generation = generation or self.generation
-        self.workers[seat] = Worker(slot.number, seat, generation, standby=standby)
-        if slot.seat is None and not standby:
+        self.workers[seat] = Worker(slot.number, seat, generation, rises=rises)
+        if slot.seat is None and not rises:
             slot.seat = seat
         else:
             slot.incoming = seat
-        return Spawn(slot.number, seat, generation, standby=standby, probe=probe)
+        return Spawn(slot.number, seat, generation, probe=probe)
 
     def dismiss(self, worker: Worker) -> None:
         """It is gone, or could not be made: off the books, but for its seat."""

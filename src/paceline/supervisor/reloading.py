@@ -109,7 +109,7 @@ class Reloading:
 
     def hire(self, slot: Slot) -> Spawn:
         canary = all(other.incoming is None for other in self.posts.slots)
-        return self.posts.hire(slot, standby=True, probe=canary, generation=self.posts.newest)
+        return self.posts.hire(slot, rises=True, probe=canary, generation=self.posts.newest)
 
     def on_ready(self, worker: Worker, now: float) -> Iterator[Command]:
         """One of the new ones is in standby."""

@@ -168,7 +168,7 @@ class Roster:
     def _on_forked(self, event: Forked, now: float) -> Iterator[Command]:
         worker = self.posts.workers[event.seat]
         worker.advance(Forked)
-        worker.boot_s = self.reloading.limits.boot_s if worker.standby else self.posts.limits.boot_s
+        worker.boot_s = self.reloading.limits.boot_s if worker.rises else self.posts.limits.boot_s
         worker.pid, worker.forked_at, worker.kill_at = event.pid, now, now + worker.boot_s
         slot = self.posts.slots[worker.slot]
         slot.forked_at = self.posts.forked_at[slot.number] = now
@@ -185,7 +185,7 @@ class Roster:
         delay = FORK.after(slot.refusals, self.random())
         slot.not_before = now + delay
         yield Say("fork-failed", {"slot": slot.number, "error": event.error, "seconds": delay})
-        if worker.standby and self.reloading.running is not None:
+        if worker.rises and self.reloading.running is not None:
             yield from self.reloading.on_refused(event.error, now)
 
     def _on_said(self, worker: Worker, message: Message, now: float) -> Iterator[Command]:
@@ -219,11 +219,11 @@ class Roster:
         seconds, kind, framing = now - worker.forked_at, message.kind, message.framing
         named = {"slot": worker.slot, "pid": worker.pid}
         yield Say("worker-ready", {**named, "seconds": seconds, "kind": kind, "framing": framing})
-        limits = self.reloading.limits if worker.standby else self.posts.limits
+        limits = self.reloading.limits if worker.rises else self.posts.limits
         yield from self.replacing.on_new(worker, message.rss_bytes, limits.rss_bytes)
         if slot is None:
             yield from self.posts.retire(worker, now)  # it was given up in the moment in which it became ready
-        elif worker.standby:
+        elif worker.rises:
             before = self.posts.generation
             yield from self.reloading.on_ready(worker, now)
             if self.posts.generation != before:
@@ -296,7 +296,7 @@ class Roster:
             yield Say("start-failed", {"why": why, "detail": detail})
             code = worker.failed.exit_code if worker.failed is not None else 3
             yield self.stopping.ending(code if 0 < code < 126 else 3)
-        elif worker.standby:
+        elif worker.rises:
             yield from self.reloading.fail(why, detail, now)
         else:
             slot.failures += 1

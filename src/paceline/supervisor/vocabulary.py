@@ -139,7 +139,6 @@ class Spawn:
     slot: int
     seat: int
     generation: int
-    standby: bool = False
     probe: bool = False
 
 
