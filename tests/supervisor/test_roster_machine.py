@@ -101,12 +101,12 @@ class World(RuleBasedStateMachine):
     def obey(self, command: Command) -> Event | None:
         assert self.code is None, "nothing is done after the end"
         match command:
-            case Spawn(slot, seat, _, standby):
+            case Spawn(slot, seat):
                 assert self.stop_by is None, "nobody is born into a stop"
                 assert seat not in self.alive
                 assert seat not in self.dirty, "a seat is free again only when its inbox is empty"
                 assert self.ever_ready or slot == 0, "seat 0 boots first"
-                assert self.ever_ready or not standby
+                assert self.ever_ready or not self.roster.posts.workers[seat].rises
                 if not self.may_fork:
                     return ForkFailed(seat, "no room")
                 assert self.now - self.last_fork.get(slot, -1.0) >= RESPAWN_S - EPSILON
@@ -153,8 +153,8 @@ class World(RuleBasedStateMachine):
         worker = posts.workers[seat]
         if worker.state is State.DRAINING and worker.slot < len(posts.slots):
             successor = posts.current(posts.slots[worker.slot])
-            in_standby = worker.standby and worker.generation != posts.generation
-            assert in_standby or (successor is not None and successor.state is State.READY)
+            is_rising = worker.rises and worker.generation != posts.generation
+            assert is_rising or (successor is not None and successor.state is State.READY)
 
     @property
     def is_over(self) -> bool:
