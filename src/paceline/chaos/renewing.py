@@ -90,26 +90,31 @@ def storm(scene: Scene, step: Step) -> float:
             scene.rig.signal(signal.SIGHUP)
             if number % 10 == 9:
                 scene.pause(max(0.0, begun_s + STORM_S * number / HUPS - now()))
-        _wait_new(scene, before, version)
-        _wait_last(scene, version)
+        _wait_last(scene, before, version)
     if scene.most_generations > 2:
         raise BrokenPromise(f"{scene.most_generations} generations were there at the same time, and two are allowed")
     return now() - begun_s - STORM_S
 
 
-def _wait_last(scene: Scene, version: int) -> None:
-    """The last reload that waited for its turn is done, too."""
+def _wait_last(scene: Scene, before: int, version: int) -> None:
+    """The last reload is done, too: of those that were asked for meanwhile, one waited for its turn."""
+    served = 0
 
     def is_served() -> bool:
-        posts = scene.rig.posts()
-        return len(posts) == scene.workers == len(scene.rig.serving())
+        nonlocal served
+        posts, said = scene.rig.posts(), scene.rig.log.counts
+        is_reloading = said["reloading"] > said["reloaded"] + said["reload-failed"]
+        if is_reloading or not len(posts) == scene.workers == sum(post.generation > before for post in posts):
+            return False
+        if scene.plan.is_ours:
+            with scene.callers(1) as (caller,):
+                served = caller.who()[1]
+        return not scene.plan.is_ours or served == version
 
-    scene.pause(0.3)
-    scene.wait_until(is_served, _renewed_within_s(scene), "it did not come to rest")
-    if scene.plan.is_ours:
-        with scene.callers(1) as (caller,):
-            if caller.who()[1] != version:
-                raise BrokenPromise(f"version {version} was in the file before the last reload, and is not served")
+    try:
+        scene.wait_until(is_served, _renewed_within_s(scene), "it did not come to rest")
+    except BrokenPromise as broken:
+        raise BrokenPromise(f"{broken}; version {served} is served, and {version} is in the file") from None
 
 
 def recycle(scene: Scene, step: Step) -> float:
