@@ -281,7 +281,8 @@ class Client:
         """The connection is lost, or could not be made."""
         since_s = self.begun_s if self.expected or self.state is State.DIALLING else max(self.well_s, at_s - 1.0)
         messages = len(self.expected)
-        self.shared.on_loss(Loss(how, self.number, messages, self.is_fresh, self.pid, since_s, at_s))
+        # `at_s` was read before the system call that told of it: the kill may lie in between.
+        self.shared.on_loss(Loss(how, self.number, messages, self.is_fresh, self.pid, since_s, now()))
         self.failures = min(self.failures + 1, 10)
         self.hang_up()
         self.due_s = at_s + self.chance.uniform(0, min(LONGEST_AGAIN_S, AGAIN_S * 1.5**self.failures))
