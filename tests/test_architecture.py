@@ -94,7 +94,7 @@ ROOMS: Mapping[str, Room] = {
     "lab": Room(
         6,
         pure="experiment plots samples study terminal texts",
-        acts="catalogue drawing experiments machine measuring page records running",
+        acts="catalogue children drawing experiments machine measuring page progress records running",
     ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

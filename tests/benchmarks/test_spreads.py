@@ -1,4 +1,4 @@
-"""What repetitions say together: medians and what lies around them, ratios within rounds."""
+"""What the rounds of a row say together: ratios within rounds, numbers in their unit, failures."""
 
 from benchmarks.records import Record
 from benchmarks.rows import Row
@@ -18,17 +18,6 @@ def results(*records: Record) -> Results:
 
 def rates(trial: str, *values: float, run: str = "r") -> list[Record]:
     return [record(trial, number, run=run, messages_per_s=value) for number, value in enumerate(values)]
-
-
-def test_a_spread_is_the_median_and_what_lies_around_it() -> None:
-    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
-    assert Spread.of([4.0, 1.0]) == Spread(2.5, 1.0, 4.0, 2)
-    assert Spread.of([]) is None
-
-
-def test_a_spread_that_says_nothing_more_is_not_shown() -> None:
-    assert Spread(2000.0, 1000.0, 3000.0, 3).text(0) == "2,000 (1,000 … 3,000)"
-    assert Spread(2.001, 2.0, 2.002, 3).text(2) == "2.00"
 
 
 def test_a_ratio_is_taken_within_rounds_and_then_the_median() -> None:

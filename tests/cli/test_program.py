@@ -21,7 +21,13 @@ if typing.TYPE_CHECKING:
 def test_alone_it_shows_its_help(run: "Run") -> None:
     ended = run()
     assert (ended.code, ended.err) == (0, "")
-    for command, about in (("serve", "Serve a handler over TCP."), ("connect", ""), ("bench", ""), ("chaos", "")):
+    for command, about in (
+        ("serve", "Serve a handler over TCP."),
+        ("connect", ""),
+        ("bench", ""),
+        ("chaos", ""),
+        ("lab", ""),
+    ):
         assert re.search(rf"^  {command} +{re.escape(about)}", ended.out, re.MULTILINE)
     assert run("--help") == run("-h") == ended
 
@@ -63,7 +69,7 @@ SERVE_SHOWS = "`paceline serve --help` shows what there is"
         (["-x"], f"there is no option -x; {SHOWS}"),
         (["srve"], f"there is no command 'srve'; did you mean paceline serve? {SHOWS}"),
         (["app:f"], f"there is no command 'app:f'; to serve it, write paceline serve app:f; {SHOWS}"),
-        (["zzzz"], f"there is no command 'zzzz'; there is bench, chaos, connect, ctl, serve; {SHOWS}"),
+        (["zzzz"], f"there is no command 'zzzz'; there is bench, chaos, connect, ctl, lab, serve; {SHOWS}"),
     ],
 )
 def test_wrong_usage_is_told_in_one_paragraph_with_the_nearest_right_thing(

@@ -11,11 +11,11 @@ import click
 
 from paceline.cli import controlling
 from paceline.cli.controlling import Given
-from paceline.cli.options import NamedCommand, value_of
+from paceline.cli.options import CommandGroup, NamedCommand, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, open_missing_standard_descriptors, show
 from paceline.errors import HostError, SettingError, UsageError
-from paceline.settings.values import Seconds, Whole, near
+from paceline.settings.values import Seconds, Whole
 
 _INTRODUCTION = """\
 Look at a running server, and ask it something.
@@ -125,29 +125,6 @@ class ScaleCommand(NamedCommand):
             number = args.pop(numbers[0])
             args = [*args, "--", number]
         return super().parse_args(ctx, args)
-
-
-class CtlGroup(click.Group):
-    """The command without a subcommand."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx
-            raise
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
-            nearest = near(args[0], list(self.commands))
-            hint = f"did you mean {nearest}?" if nearest else f"there are {', '.join(self.commands)}"
-            raise click.UsageError(f"ctl has no command {args[0]!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as its root has it
-        return list(self.commands)
 
 
 def _without_command(context: click.Context, **_: Any) -> None:
@@ -268,7 +245,7 @@ _COMMANDS = [
     _sub("config", _config, "Show the settings that count now, as TOML."),
 ]
 
-ctl = CtlGroup(
+ctl = CommandGroup(
     "ctl",
     callback=click.pass_context(_without_command),
     invoke_without_command=True,

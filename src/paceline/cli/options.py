@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from paceline.errors import SettingError
-from paceline.settings.values import Kind, WrongValueError
+from paceline.settings.values import Kind, WrongValueError, near
 
 Row = tuple[tuple[str, ...], str, str]
 """An option: its spellings, the last one being the parameter's name; what its value is called, or nothing for a flag;
@@ -45,6 +45,29 @@ class GroupedCommand(NamedCommand):
         with formatter.section("This command"):
             rest = [parameter.get_help_record(ctx) for parameter in by_name.values() if _is_option(parameter)]
             formatter.write_dl([record for record in rest if record])
+
+
+class CommandGroup(click.Group):
+    """A command with subcommands, shown in the order in which they were given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            nearest = near(args[0], list(self.commands))
+            hint = f"did you mean {nearest}?" if nearest else f"there are {', '.join(self.commands)}"
+            raise click.UsageError(f"{self.name} has no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as its root has it
+        return list(self.commands)
 
 
 def options_of(groups: Groups, *, several: Sequence[str] = ()) -> list[click.Parameter]:

@@ -16,6 +16,7 @@ from paceline.cli.bench import bench
 from paceline.cli.chaos import chaos
 from paceline.cli.connect import connect
 from paceline.cli.ctl import ctl
+from paceline.cli.lab import lab
 from paceline.cli.serve import closing_options, serve
 from paceline.cli.streams import NobodyReadsError, complain, show
 from paceline.errors import PacelineError
@@ -61,7 +62,7 @@ program = Program(
     epilog=f"{NAME} COMMAND --help tells the rest.",
     add_help_option=False,
     params=closing_options(),
-    commands=[serve, ctl, connect, bench, chaos],
+    commands=[serve, ctl, connect, bench, chaos, lab],
     context_settings={"max_content_width": 100},
 )
 

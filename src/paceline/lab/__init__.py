@@ -1,11 +1,11 @@
 """The lab: what processes, threads and the GIL do, measured on this machine.
 
-run("gil")              measure one experiment and judge it; `quick=True` with few repetitions
+run("creation")         measure one experiment and judge it; `quick=True` with few repetitions
 NAMES                   the experiments, in the order of the lesson
 
 import paceline.lab
 
-result = paceline.lab.run("gil", quick=True)
+result = paceline.lab.run("creation", quick=True)
 print(result.verdict.text["en"])
 for sample in result.samples:
     print(sample)
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from paceline.lab.catalogue import NAMES
+from paceline.lab.records import new_folder
 from paceline.lab.running import Progress, Result, measure
 
 __all__ = ["NAMES", "Result", "run"]
@@ -37,7 +38,6 @@ def run(
     Raises UsageError (no such experiment) or HostError (no process can be made, the folder cannot be written).
     """
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        return measure(name, Path(out), quick=quick, seed=seed, on_progress=on_progress)
+        return measure(name, new_folder(str(out)), quick=quick, seed=seed, on_progress=on_progress)
     with tempfile.TemporaryDirectory(prefix="paceline-lab-") as folder:
         return measure(name, Path(folder), quick=quick, seed=seed, on_progress=on_progress)

@@ -1,21 +1,24 @@
 """The main of the process in which one experiment is measured; running.py starts it, reads its lines, and reaps it.
 
 A fresh interpreter: whoever runs the lab may have threads, open files, a notebook.  Whatever the experiment starts
-belongs to this process's group, and goes with it.
+belongs to this process's group, and goes with it.  When whoever asked for it dies, this is interrupted, too.
 """
 
 import json
 import os
+import signal
+import traceback
 from typing import Any
 
 from paceline.errors import PacelineError
+from paceline.host.processes import die_with_parent
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.study import Study
 
 
-def main(name: str, out_fd: int, quick: bool, seed: int) -> int:
-    """Measure; 0 when it is done, 1 when it could not be: then `failed` says why in a line."""
+def main(name: str, out_fd: int, quick: bool, seed: int, parent: int) -> int:
+    """Measure; 0 when it is done, 130 when it was interrupted, 1 when it failed: then `failed` says why in a line."""
     os.set_inheritable(out_fd, False)
 
     def tell(**message: Any) -> None:
@@ -24,10 +27,19 @@ def main(name: str, out_fd: int, quick: bool, seed: int) -> int:
             whole = whole[os.write(out_fd, whole) :]
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
+        if not die_with_parent(parent, signal.SIGINT):
+            return 130
         experiment_of(name).measure(Study(machine.look(), quick=quick, seed=seed, tell=tell))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return 130  # nobody wants to know any more
     except PacelineError as error:
         tell(failed=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001 - whoever reads the pipe is told, whatever it is
+        traceback.print_exc()
+        tell(failed=f"{type(error).__name__}: {error}")
         return 1
     return 0

@@ -9,7 +9,7 @@ A folder is named by the time; the newest one is the last by name.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,9 +48,11 @@ def home() -> Path:
 def new_folder(out: str | None) -> Path:
     """Make the folder of a run.  Raises HostError when it cannot be made."""
     name = datetime.fromtimestamp(wall_seconds(), UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    folder = home() / name if out is None else Path(out)
+    folder, number = home() / name if out is None else Path(out), 1
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        while out is None and folder.exists():  # another run began in the same second
+            folder, number = home() / f"{name}-{number:02}", number + 1
+        folder.mkdir(parents=True, exist_ok=out is not None)
     except OSError as error:
         raise HostError(f"{folder}: results cannot be kept there ({error.strerror}); --out names another one") from None
     return folder
@@ -73,15 +75,13 @@ class Writer:
             self._file: TextIO = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise HostError(f"{self.path}: cannot be written ({error.strerror})") from None
-        self.write(
-            head={
-                "lab": FORMAT,
-                "experiment": experiment,
-                "machine": machine,
-                "settings": settings,
-                "began": round(wall_seconds(), 3),
-            }
-        )
+        began = round(wall_seconds(), 3)
+        head = {"lab": FORMAT, "experiment": experiment, "machine": machine, "settings": settings, "began": began}
+        try:
+            self.write(head=head)
+        except HostError:
+            self.close()
+            raise
 
     def write(self, **line: Any) -> None:
         try:
@@ -100,26 +100,45 @@ def read(path: Path) -> Kept:
 
     A last line that was cut short is left out: whoever wrote it was killed.
     """
-    head: dict[str, Any] | None = None
+    lines = _lines(path)
+    number, first = next(lines, (0, {}))
+    if not number:
+        raise UsageError(f"{path}: is empty")
+    head = first.get("head")
+    if not isinstance(head, dict):
+        raise UsageError(f"{path}, line {number}: no result of the lab, which begins with its head")
+    if head.get("lab") != FORMAT:
+        raise UsageError(f"{path}: is of format {head.get('lab')}, and this lab reads {FORMAT}")
+    if not _is_whole(head):
+        raise UsageError(f"{path}, line {number}: is not as the lab writes it, or of an experiment that is not known")
     end: dict[str, Any] = {}
     samples = []
-    for number, line in _lines(path):
-        if "head" in line:
-            head = line["head"]
-            if head.get("lab") != FORMAT:
-                raise UsageError(f"{path}: is of format {head.get('lab')}, and this lab reads {FORMAT}")
-        elif head is None:
-            raise UsageError(f"{path}, line {number}: no result of the lab, which begins with its head")
-        elif "sample" in line:
-            samples.append(line["sample"])
-        elif "end" in line:
-            end = line["end"]
-    if head is None:
-        raise UsageError(f"{path}: is empty")
+    for number, line in lines:
+        found = line.get("sample", line.get("end"))
+        if not isinstance(found, dict) or ("sample" in line and not _is_sample(found)):
+            raise UsageError(f"{path}, line {number}: is not as the lab writes it")
+        if "sample" in line:
+            samples.append(found)
+        else:
+            end = found
     return Kept(
         head["experiment"], head["machine"], head["settings"], head["began"], Samples.made(samples),
         end.get("seconds"), end.get("finished", False), end.get("why", ""),
     )  # fmt: skip
+
+
+def _is_whole(head: Mapping[str, Any]) -> bool:
+    match head:
+        case {
+            "experiment": str(name), "machine": {"cores": int(), "gil": bool()}, "settings": dict(),
+            "began": int() | float(),
+        }:  # fmt: skip
+            return name in NAMES
+    return False
+
+
+def _is_sample(found: Mapping[str, Any]) -> bool:
+    return isinstance(found.get("case"), str) and isinstance(found.get("round"), int)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -132,7 +151,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict):
             yield number, found

@@ -11,15 +11,16 @@ import select
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paceline.clock import now
 from paceline.errors import HostError
-from paceline.host.processes import cause_of
+from paceline.host.processes import cause_of, open_pidfd, send_signal
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.experiment import Machine, Prediction, Verdict
@@ -27,9 +28,11 @@ from paceline.lab.records import Kept, Writer, read
 from paceline.lab.samples import Samples
 
 _BOOT = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from paceline.lab.measuring import main; "
-    "sys.exit(main(sys.argv[2], int(sys.argv[3]), sys.argv[4] == 'quick', int(sys.argv[5])))"
+    "sys.exit(main(sys.argv[2], int(sys.argv[3]), sys.argv[4] == 'quick', int(sys.argv[5]), int(sys.argv[6])))"
 )
+"""What is interrupted while it is still imported ends without a word."""
 POLITE_S = 5.0
 """Asked to end, an experiment has so long to end what it has started."""
 LONGEST_S = 900.0
@@ -80,32 +83,22 @@ def measure(name: str, folder: Path, *, quick: bool, seed: int | None, on_progre
     begun_s, why = now(), "interrupted"
     try:
         why = _measure(name, writer, quick, seed, on_progress, begun_s)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise
     finally:
-        writer.write(end={"seconds": round(now() - begun_s, 3), "finished": not why, "why": why})
-        writer.close()
+        try:
+            writer.write(end={"seconds": round(now() - begun_s, 3), "finished": not why, "why": why})
+        finally:
+            writer.close()
     return result_of(read(writer.path), writer.path)
 
 
 def _measure(name: str, writer: Writer, quick: bool, seed: int, on_progress: Progress | None, begun_s: float) -> str:
     """Why it did not finish; empty when it did."""
-    readable, writable = os.pipe()
-    try:
-        words = [sys.executable, "-c", _BOOT, json.dumps(sys.path), name, str(writable)]
-        process = subprocess.Popen(
-            [*words, "quick" if quick else "full", str(seed)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[writable],
-            start_new_session=True,  # Ctrl-C is for us; and what it starts can be ended together
-        )
-    except OSError as error:
-        os.close(readable)
-        raise HostError(f"{name}: its process could not be started: {error.strerror}") from None
-    finally:
-        os.close(writable)
     why = ""
-    try:
-        for line in _lines(readable, begun_s + LONGEST_S):
+    with _measuring(name, quick, seed) as (process, ended, said):
+        for line in _lines(said, ended, begun_s + LONGEST_S):
             if "sample" in line:
                 writer.write(**line)
             elif "failed" in line:
@@ -114,38 +107,87 @@ def _measure(name: str, writer: Writer, quick: bool, seed: int, on_progress: Pro
                 on_progress(name, line.get("progress", -1.0), now() - begun_s)
         if now() - begun_s >= LONGEST_S:
             return f"it had not ended after {LONGEST_S:g} s"
-        code = process.wait(POLITE_S)
-        return why or ("" if code == 0 else f"its process {cause_of(-code if code < 0 else code << 8)}")
-    except subprocess.TimeoutExpired:
-        return "its process did not end"
+        if not _is_readable_within(ended, POLITE_S):
+            return "its process did not end"
+    code = process.wait()
+    return why or ("" if code == 0 else f"its process {cause_of(-code if code < 0 else code << 8)}")
+
+
+@contextmanager
+def _measuring(name: str, quick: bool, seed: int) -> Iterator[tuple["subprocess.Popen[bytes]", int, int]]:
+    """The process that measures, its pidfd, and a pipe of what it says.
+
+    When the block ends nothing is left of the process, nor of what it has started.  Raises HostError.
+    """
+    said, says = os.pipe()
+    process, ended = None, -1
+    how = [str(says), "quick" if quick else "full", str(seed), str(os.getpid())]
+    try:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, *_flags(), "-c", _BOOT, json.dumps(sys.path), name, *how],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[says],
+                start_new_session=True,  # Ctrl-C is for us; and what it starts can be ended together
+            )
+            ended = open_pidfd(process.pid)
+        except OSError as error:
+            raise HostError(f"{name}: its process could not be started: {error.strerror}") from None
+        finally:
+            os.close(says)
+        yield process, ended, said
     finally:
-        os.close(readable)
-        _end(process)
+        os.close(said)
+        try:
+            if process is not None:
+                _end(process, ended)
+        finally:
+            if ended >= 0:
+                os.close(ended)
 
 
-def _lines(fd: int, until_s: float) -> Iterator[dict[str, Any]]:
+def _flags() -> list[str]:
+    """-P: a student's file `random.py` is not ours.  With the GIL or without it, as here."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return ["-P"]
+    return ["-P", "-X", f"gil={int(machine.look().has_gil)}"]
+
+
+def _lines(said: int, ended: int, until_s: float) -> Iterator[dict[str, Any]]:
     """What the process says, until it has nothing more to say, or the time is up; {} now and then when it is silent."""
     kept = b""
     poll = select.poll()
-    poll.register(fd, select.POLLIN)
+    poll.register(said, select.POLLIN)
+    poll.register(ended, select.POLLIN)
     while now() < until_s:
-        if not poll.poll(250):
+        ready = dict(poll.poll(250))
+        if said in ready:
+            piece = os.read(said, 1 << 16)
+            if not piece:
+                return
+            *lines, kept = (kept + piece).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+        elif ended in ready:
+            return  # whom it has started may hold the pipe open for ever
+        else:
             yield {}
-            continue
-        piece = os.read(fd, 1 << 16)
-        if not piece:
-            return
-        *lines, kept = (kept + piece).split(b"\n")
-        for line in lines:
-            yield json.loads(line)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _is_readable_within(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _end(process: "subprocess.Popen[bytes]", ended: int) -> None:
     """Nothing is left of it, nor of what it has started."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(POLITE_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        if ended >= 0 and not _is_readable_within(ended, 0):
+            send_signal(ended, signal.SIGINT)
+            _is_readable_within(ended, POLITE_S)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # nobody has reaped it, so the number is still that of its group
+        process.wait()

@@ -3,6 +3,7 @@
 A sample is a plain mapping: `case`, `round`, and what was measured, with the unit in the name (`took_s`, `rss_bytes`).
 """
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,12 @@ class Samples:
         return Spread.of(above[round_] / below[round_] for round_ in above if below.get(round_))
 
     def _by_round(self, case: str, quantity: str) -> dict[int, float]:
-        return {sample["round"]: sample[quantity] for sample in self.of(case) if quantity in sample}
+        """The median of each round."""
+        found: dict[int, list[float]] = {}
+        for sample in self.of(case):
+            values = Samples((sample,)).values(case, quantity)
+            found.setdefault(sample["round"], []).extend(values)
+        return {round_: statistics.median(values) for round_, values in found.items() if values}
 
     @staticmethod
     def made(samples: Iterable[Sample]) -> "Samples":

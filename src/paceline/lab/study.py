@@ -38,8 +38,10 @@ class Study:
             order = self.chance.sample(cases, len(cases))
             for case in order:
                 self._is_warming = number == 0
-                yield number, case
-                self._is_warming = False
+                try:
+                    yield number, case
+                finally:
+                    self._is_warming = False  # also when whoever measures leaves the loop
                 done += 1
                 self.progress(done / total)
 

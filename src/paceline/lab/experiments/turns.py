@@ -1,0 +1,376 @@
+"""Eight programs on one core: who runs when?
+
+A program that reads the clock without a pause sees where it was stopped: there its clock jumps.  What lies between two
+jumps is the time in which it ran.  All processes of a machine read the same monotonic clock, so the spans of all
+programs can be laid side by side.  As a control the same programs are let loose on all cores.
+
+Beside it stands an exact simulation of round robin with the length of turn that was found.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+
+from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict
+from paceline.lab.plots import Axis, Bar, Bars, Kind, Lane, Plot, Timeline
+from paceline.lab.samples import Samples
+from paceline.lab.study import Study
+from paceline.lab.texts import Text, same
+from paceline.stats.spread import Spread
+
+Span = Sequence[float]
+"""[from, to], in milliseconds after the start."""
+
+PROGRAMS = 8
+JUMP_NS = 200_000
+"""A clock that jumps by more than 0.2 ms was not read meanwhile: its program did not run."""
+
+ONE, ALL = "one core", "all cores"
+
+MOST_OVERLAP = 0.02
+MOST_IDLE = 0.05
+"""More than that is worth a word."""
+WITHIN = 0.25
+"""Each share may be a quarter more or less than an eighth."""
+ROUNDS_DRAWN = 3
+
+
+def watch_own_clock(from_ns: int, until_ns: int) -> list[tuple[int, int]]:
+    """Read the clock without a pause; write down when this program ran: from when to when its clock did not jump."""
+    from paceline.clock import now_ns
+
+    while now_ns() < from_ns:  # all begin at the same moment
+        pass
+    ran = []
+    begun = last = now_ns()
+    while last < until_ns:
+        seen = now_ns()
+        if seen - last > JUMP_NS:
+            ran.append((begun - from_ns, last - from_ns))
+            begun = seen
+        last = seen
+    if begun < until_ns:
+        ran.append((begun - from_ns, last - from_ns))
+    return ran
+
+
+def run_beside_each_other(cores: set[int], seconds: float) -> list[list[tuple[int, int]]]:
+    """Eight programs that may use only these cores, started together; when each of them ran, in nanoseconds."""
+    import os
+    import struct
+
+    from paceline.clock import now_ns
+    from paceline.lab.children import Children
+
+    gate, key = os.pipe()
+
+    def program() -> list[tuple[int, int]]:
+        os.sched_setaffinity(0, cores)
+        from_ns, until_ns = struct.unpack("qq", os.read(gate, 16))  # waits until the gate is opened
+        return watch_own_clock(from_ns, until_ns)
+
+    try:
+        with Children([program] * PROGRAMS) as children:
+            from_ns = now_ns() + 50_000_000  # in 50 ms: all have come through the gate by then
+            os.write(key, struct.pack("qq", from_ns, from_ns + int(seconds * 1e9)) * PROGRAMS)
+            return list(children.answers(within_s=seconds * 10 + 10))
+    finally:
+        os.close(gate)
+        os.close(key)
+
+
+def measure(study: Study) -> None:
+    import os
+
+    cores = os.sched_getaffinity(0)
+    cases = [ONE, ALL] if len(cores) > 1 else [ONE]
+    for round_, case in study.rounds(cases, quick=2, full=5):
+        seconds = 0.1 if round_ == 0 else 0.7 if study.quick else 2.0
+        chosen = {study.chance.choice(sorted(cores))} if case == ONE else cores
+        ran = run_beside_each_other(chosen, seconds)
+        study.note(
+            case,
+            round_,
+            cores=sorted(chosen),
+            lasted_ms=seconds * 1e3,
+            ran_ms=[[[round(at / 1e6, 4) for at in span] for span in spans] for spans in ran],
+        )
+
+
+# What the spans say
+
+
+def turns_of(ran: Sequence[Sequence[Span]]) -> list[tuple[int, float, float]]:
+    """(who, from, to) in the order of time.  Who goes on before another one ran is still at the same turn."""
+    turns: list[tuple[int, float, float]] = []
+    for begun, ended, who in sorted((begun, ended, who) for who, spans in enumerate(ran) for begun, ended in spans):
+        if turns and turns[-1][0] == who:
+            turns[-1] = (who, turns[-1][1], ended)
+        else:
+            turns.append((who, begun, ended))
+    return turns
+
+
+def time_by_number(ran: Sequence[Sequence[Span]]) -> dict[int, float]:
+    """For how long nobody ran (0), one (1), two (2) …, between the first and the last moment."""
+    edges = sorted(edge for spans in ran for begun, ended in spans for edge in ((begun, 1), (ended, -1)))
+    times: dict[int, float] = {}
+    number = 0
+    for (at, change), (then, _) in pairwise(edges):
+        number += change
+        times[number] = times.get(number, 0.0) + then - at
+    return times
+
+
+def overlap_of(ran: Sequence[Sequence[Span]]) -> float:
+    """In what share of the time more than one ran."""
+    times = time_by_number(ran)
+    return sum(time for number, time in times.items() if number > 1) / (sum(times.values()) or 1.0)
+
+
+def idle_of(ran: Sequence[Sequence[Span]]) -> float:
+    """In what share of the time none of them ran."""
+    times = time_by_number(ran)
+    return times.get(0, 0.0) / (sum(times.values()) or 1.0)
+
+
+def at_a_time(ran: Sequence[Sequence[Span]]) -> float:
+    """How many ran at a time, on average over the time in which anybody did."""
+    times = {number: time for number, time in time_by_number(ran).items() if number}
+    return sum(number * time for number, time in times.items()) / (sum(times.values()) or 1.0)
+
+
+def shares_of(ran: Sequence[Sequence[Span]]) -> list[float]:
+    """What share each got of what they got together."""
+    times = [sum(ended - begun for begun, ended in spans) for spans in ran]
+    return [time / (sum(times) or 1.0) for time in times]
+
+
+def others_between(turns: Sequence[tuple[int, float, float]]) -> list[int]:
+    """Before each turn that is not somebody's first: how many different others ran since that one's turn before."""
+    at: dict[int, int] = {}
+    found = []
+    for number, (who, _, _) in enumerate(turns):
+        if who in at:
+            found.append(len({other for other, _, _ in turns[at[who] + 1 : number]}))
+        at[who] = number
+    return found
+
+
+def round_robin(order: Sequence[int], quantum: float, until: float) -> Iterator[tuple[int, float, float]]:
+    """(who, from, to): the first of the queue runs for a quantum, then it goes to the end of the queue."""
+    queue = deque(order)
+    turn = 0
+    while turn * quantum < until:
+        who = queue.popleft()
+        yield who, turn * quantum, min((turn + 1) * quantum, until)
+        queue.append(who)
+        turn += 1
+
+
+def lengths_of(samples: Samples) -> list[float]:
+    """Of all turns on one core but the last of each round, which the end cut short; in ms."""
+    return [ended - begun for sample in samples.of(ONE) for _, begun, ended in turns_of(sample["ran_ms"])[:-1]]
+
+
+def predict(machine: Machine) -> Prediction:
+    return Prediction(
+        Text(
+            "One core runs one program at a time: they take turns, more than one runs in (nearly) 0% of the time, "
+            "and each of the 8 gets 12.5% of it. Nobody waits for anybody else's end; that is what looks like "
+            "running at the same time. Let loose on all cores of this machine, {most} run at a time.",
+            "一个核同一时刻只能运行一个程序：它们轮流运行，两个以上同时运行的时间（几乎）为 0%，8 个程序各得 12.5%。"
+            "谁也不必等别人全部做完，所以看起来像是同时在运行。如果放开到本机的所有核上，"
+            "则同一时刻有 {most} 个在运行。",
+        ).filled(most=min(machine.cores, PROGRAMS)),
+        {"share": 1 / PROGRAMS, "overlap": 0.0, "at a time on all cores": min(machine.cores, PROGRAMS)},
+    )
+
+
+def judge(_machine: Machine, samples: Samples) -> Verdict:
+    found = [sample["ran_ms"] for sample in samples.of(ONE)]
+    lengths = lengths_of(samples)
+    between = [count for ran in found for count in others_between(turns_of(ran))]
+    if not lengths or not between:
+        return Verdict.unknown()
+    overlap = max(overlap_of(ran) for ran in found)
+    shares = [share for ran in found for share in shares_of(ran)]
+    all_others = between.count(PROGRAMS - 1) / len(between)
+    idle = max(idle_of(ran) for ran in found)
+    aside = _IDLE.filled(idle=idle) if idle > MOST_IDLE else same("")
+    is_alone = overlap <= MOST_OVERLAP
+    is_fair = min(shares) >= (1 - WITHIN) / PROGRAMS and max(shares) <= (1 + WITHIN) / PROGRAMS
+    held = is_alone and is_fair
+    text = Text(
+        "{how} here: more than one ran in {overlap:.1%} of the time, and each got {low:.1%} to {high:.1%} (an eighth "
+        "is 12.5%). A turn lasted {turn:.1f} ms (median of {count:,}). In {others:.0%} of all cases each of the 7 "
+        "others ran before a program ran again; in exact round robin it would be 100%.{aside}{why}",
+        "在这台机器上{how_zh}：两个以上程序同时运行的时间占 {overlap:.1%}，每个程序得到 {low:.1%} 到 {high:.1%}"
+        "（八分之一是 12.5%）。一个时间片长 {turn:.1f} 毫秒（{count:,} 个的中位数）。在 {others:.0%} 的情况下，"
+        "一个程序再次运行之前，其余 7 个都已运行过；严格的轮转调度应为 100%。{aside_zh}{why_zh}",
+    ).filled(
+        how="It held" if held else "It did not hold", how_zh="预测成立" if held else "预测不成立", overlap=overlap,
+        low=min(shares), high=max(shares), turn=median(lengths), count=len(lengths), others=all_others,
+        aside=aside.en, aside_zh=aside.zh, why=_WHY[is_alone, is_fair].en, why_zh=_WHY[is_alone, is_fair].zh,
+    )  # fmt: skip
+    return Verdict(
+        held,
+        text,
+        {"overlap": overlap, "turn ms": median(lengths), "least share": min(shares), "all others first": all_others},
+    )
+
+
+_IDLE = Text(
+    " In {idle:.0%} of the time the core was given to none of the eight: others wanted it, too.",
+    "有 {idle:.0%} 的时间这个核没有给这八个程序中的任何一个：还有别的程序也要用它。",
+)
+_TOGETHER = Text(
+    " Programs of one core cannot run at the same time: either they were not kept to one, or many stops were shorter "
+    "than 0.2 ms, and were not seen.",
+    "同一个核上的程序不可能同时运行：要么它们没有被限制在一个核上，要么许多停顿短于 0.2 毫秒，没有被察觉。",
+)
+_UNEQUAL = Text(
+    " The shares differ by more than a quarter: the time was short for evening them out, or the kernel was told to "
+    "prefer some.",
+    "各份额相差超过四分之一：可能时间太短，来不及拉平，也可能内核被设置为优先照顾其中一些。",
+)
+_WHY = {
+    (True, True): same(""),
+    (True, False): _UNEQUAL,
+    (False, True): _TOGETHER,
+    (False, False): _TOGETHER,
+}
+
+
+def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
+    lengths = lengths_of(samples)
+    if not lengths:
+        return []
+    quantum = median(lengths)
+    turns = turns_of(samples.of(ONE)[0]["ran_ms"])
+    window = ROUNDS_DRAWN * PROGRAMS * quantum
+    # not from the very start, where the programs have only just been let go; if there is that much
+    first = turns[min(2 * PROGRAMS, len(turns) // 2)][1]
+    seen = [
+        (who, max(begun - first, 0.0), min(ended - first, window))
+        for who, begun, ended in turns
+        if ended > first and begun - first < window
+    ]
+    order = list(dict.fromkeys([who for who, _, _ in seen] + list(range(PROGRAMS))))
+    axis = Axis(Text("time", "时间"), "ms")
+    plots: list[Plot] = [
+        Timeline(Text("Measured: who ran when, on one core", "实测：单核上谁在何时运行"), axis, _lanes(seen)),
+        Timeline(
+            Text(
+                f"Simulated: round robin with turns of {quantum:.2f} ms",
+                f"模拟：时间片为 {quantum:.2f} 毫秒的轮转调度",
+            ),
+            axis,
+            _lanes(list(round_robin(order, quantum, window))),
+            Kind.SIMULATED,
+        ),
+        Bars(
+            Text("What each program got of the core", "每个程序得到的核时间"),
+            Axis(Text("share of the time of all eight", "占八个程序总时间的比例"), "%"),
+            [Bar(_name(who), spread) for who, spread in enumerate(_shares(samples))],
+        ),
+    ]
+    if samples.of(ALL):
+        title = Text("How many of the eight ran at a time", "八个程序中同一时刻有几个在运行")
+        bars = [Bar(NAMES[case], Spread.of(at_a_time(each["ran_ms"]) for each in samples.of(case))) for case in NAMES]
+        plots.append(Bars(title, Axis(Text("programs, on average", "程序数（平均）")), bars))
+    return plots
+
+
+NAMES = {ONE: Text("kept to one core", "限制在一个核上"), ALL: Text("let loose on all cores", "放开到所有核上")}
+
+
+def _name(who: int) -> Text:
+    return Text(f"program {who + 1}", f"程序 {who + 1}")
+
+
+def _lanes(turns: Sequence[tuple[int, float, float]]) -> list[Lane]:
+    spans: list[list[tuple[float, float]]] = [[] for _ in range(PROGRAMS)]
+    for who, begun, ended in turns:
+        spans[who].append((begun, ended))
+    return [Lane(_name(who), its) for who, its in enumerate(spans)]
+
+
+def _shares(samples: Samples) -> list[Spread | None]:
+    """In percent, of each program."""
+    rounds = [shares_of(sample["ran_ms"]) for sample in samples.of(ONE)]
+    return [Spread.of(shares[who] * 100 for shares in rounds) for who in range(PROGRAMS)]
+
+
+def tabulate(_machine: Machine, samples: Samples) -> Table:
+    columns = [Text("what", "项目"), Text("median (lowest … highest)", "中位数（最小 … 最大）"), Text("of", "个数")]
+    ran = {case: [sample["ran_ms"] for sample in samples.of(case)] for case in (ONE, ALL)}
+    idle = [idle_of(each) * 100 for each in ran[ONE]]
+    quantities: list[tuple[Text, list[float], int]] = [
+        (Text("a turn on one core, ms", "单核上一个时间片，毫秒"), lengths_of(samples), 2),
+        (
+            Text("from a turn of a program to its next one, ms", "同一程序两次运行之间的间隔，毫秒"),
+            [wait for each in ran[ONE] for wait in waits_of(turns_of(each))],
+            1,
+        ),
+        (
+            Text("share of a program, %", "每个程序的份额，%"),
+            [share * 100 for each in ran[ONE] for share in shares_of(each)],
+            1,
+        ),
+        (
+            Text("more than one ran, % of the time", "两个以上同时运行，占时间 %"),
+            [overlap_of(each) * 100 for each in ran[ONE]],
+            2,
+        ),
+        (Text("none of them ran, % of the time", "一个也没有运行，占时间 %"), idle, 2),
+        (Text("programs at a time, one core", "同时运行的程序数，单核"), [at_a_time(each) for each in ran[ONE]], 2),
+        (Text("programs at a time, all cores", "同时运行的程序数，所有核"), [at_a_time(each) for each in ran[ALL]], 2),
+    ]
+    rows = []
+    for name, values, digits in quantities:
+        spread = Spread.of(values)
+        if spread is not None:
+            rows.append([name, same(spread.text(digits)), same(f"{spread.count:,}")])
+    return Table(columns, rows)
+
+
+def waits_of(turns: Sequence[tuple[int, float, float]]) -> list[float]:
+    """From the end of a turn to the beginning of the next one of the same program."""
+    ended_at: dict[int, float] = {}
+    waits = []
+    for who, begun, ended in turns:
+        if who in ended_at:
+            waits.append(begun - ended_at[who])
+        ended_at[who] = ended
+    return waits
+
+
+EXPERIMENT = Experiment(
+    name="turns",
+    question=Text("Eight programs on one core: who runs when?", "八个程序、一个核：谁在什么时候运行？"),
+    explains=Text(
+        "A core carries out one stream of instructions. When eight programs want to run on it, the kernel lets one run "
+        "for a time slice of some milliseconds, stops it by a timer interrupt, and lets another one run. Nothing tells "
+        "a program that it was stopped; only its clock seems to jump. So here eight programs do nothing but read the "
+        "clock, and write down where it jumped by more than 0.2 ms: what lies between two jumps is a time slice. "
+        "The textbook's rule is round robin: a queue, and everybody the same quantum. The kernel of Linux does not "
+        "keep such a queue: it picks whoever has had least of what is due (CFS, since 6.6 EEVDF), which for eight "
+        "equal programs comes close to it. Compare the two pictures.",
+        "一个核只能执行一条指令流。当八个程序都想在它上面运行时，内核让其中一个运行几毫秒（一个时间片），"
+        "用定时器中断把它停下来，再让另一个运行。没有人告诉程序它被停过，它只会发现时钟好像跳了一下。"
+        "因此，这里的八个程序什么也不做，只是不停地看时钟，并记下时钟跳过 0.2 毫秒以上的地方："
+        "两次跳跃之间就是一个时间片。教科书上的规则是轮转调度：排成一队，每人用同样长的时间片。"
+        "Linux 内核并不维护这样的队列，而是挑选得到的时间比应得的少得最多的程序（CFS，6.6 版起为 EEVDF）；"
+        "对八个同等的程序来说，结果与轮转很接近。请比较这两张图。",
+    ),
+    shown=(watch_own_clock, run_beside_each_other, round_robin),
+    predict=predict,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    tabulate=tabulate,
+    quick_s=3.5,
+    full_s=22.0,
+)

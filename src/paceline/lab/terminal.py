@@ -1,0 +1,166 @@
+"""What the terminal shows: an experiment in short, how far the run is, the list.  Pure.
+
+A Chinese character takes two columns there, and a line may end behind any of them, but none begins with 。 or ，.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from paceline.lab.experiment import Experiment, Machine, Table, Verdict
+from paceline.lab.samples import Samples
+from paceline.lab.texts import Text
+
+MOST_ROWS = 16
+"""A longer table is cut: the report has all of it."""
+WIDEST = 100
+_NARROWEST_COLUMN = 10
+
+PREDICTED, MEASURED, VERDICT = Text("Predicted", "预测"), Text("Measured", "实测"), Text("Verdict", "结论")
+CUT_SHORT = Text("Cut short: {why}.", "提前结束：{why}。")
+MORE_ROWS = Text("… and {count} more rows, in the report", "……另有 {count} 行，见报告")
+LIST_HEAD = Text(
+    "Experiments, in the order of the lesson, and about how many seconds each takes: with --quick, and without.",
+    "实验列表（按课程顺序），以及各自大约需要的秒数：加 --quick 时，与不加时。",
+)
+TOGETHER = Text("all of them", "全部")
+MARKS = {True: "✓", False: "✗", None: "?"}
+
+
+def text_of(
+    experiment: Experiment, machine: Machine, samples: Samples, *, why: str, language: str, columns: int
+) -> str:
+    """Question, prediction, table and verdict, no wider than so many columns.  `why` it was cut short, if it was."""
+    verdict = experiment.judge(machine, samples) if samples else Verdict.unknown()
+    labels = [PREDICTED[language], MEASURED[language], f"{VERDICT[language]} {MARKS[verdict.held]}"]
+    indent = max(width(label) for label in labels) + 4
+    room = max(20, min(columns, WIDEST) - indent)
+    parts = [
+        wrapped(experiment.predict(machine).text[language], room),
+        table_lines(experiment.tabulate(machine, samples), language, room) if samples else [],
+        wrapped(verdict.text[language], room),
+    ]
+    head = f"{experiment.name}{'：' if language == 'zh' else ': '}{experiment.question[language]}"
+    lines = [*wrapped(head, indent + room), ""]
+    for label, part in zip(labels, parts, strict=True):
+        for number, line in enumerate(part):
+            lines.append(f"{padded(f'  {label}' if number == 0 else '', indent)}{line}".rstrip())
+        lines += [""] if part else []
+    if why:
+        lines += [f"  {line}" for line in wrapped(CUT_SHORT.filled(why=why)[language], room + indent - 2)] + [""]
+    return "\n".join(lines) + "\n"
+
+
+def list_text(experiments: Sequence[Experiment], language: str) -> str:
+    """All experiments, and how long they take."""
+    rows = [(it.name, it.quick_s, it.full_s, it.question[language]) for it in experiments]
+    rows.append(("", sum(row[1] for row in rows), sum(row[2] for row in rows), TOGETHER[language]))
+    longest = max(len(row[0]) for row in rows)
+    lines = [f"  {name:<{longest}}{quick:>7,.0f} s{full:>7,.0f} s  {what}" for name, quick, full, what in rows]
+    return "\n".join([LIST_HEAD[language], "", *lines[:-1], "", lines[-1]]) + "\n"
+
+
+def table_lines(table: Table, language: str, columns: int) -> list[str]:
+    """The table, its cells broken where it would be wider than so many columns; numbers to the right."""
+    heads = [text[language] for text in table.columns]
+    rows = [[text[language] for text in row] for row in table.rows[:MOST_ROWS]]
+    if not rows:
+        return []
+    across = list(zip(heads, *rows, strict=True))
+    widths = _fitting([max(width(cell) for cell in cells) for cells in across], columns - 2 * (len(heads) - 1))
+    is_right = [all(_is_number(cell) for cell in cells[1:]) for cells in across]
+    lines: list[str] = []
+    for row in [heads, *rows]:
+        broken = [wrapped(cell, room) or [""] for cell, room in zip(row, widths, strict=True)]
+        for number in range(max(len(cell) for cell in broken)):
+            pieces = [cell[number] if number < len(cell) else "" for cell in broken]
+            line = "  ".join(map(padded, pieces, widths, is_right))
+            lines.append(line.rstrip())
+    rest = len(table.rows) - len(rows)
+    return lines + ([MORE_ROWS.filled(count=rest)[language]] if rest else [])
+
+
+def _fitting(widths: list[int], room: int) -> list[int]:
+    while sum(widths) > room and max(widths) > _NARROWEST_COLUMN:
+        widest = widths.index(max(widths))
+        widths = [*widths[:widest], widths[widest] - 1, *widths[widest + 1 :]]
+    return widths
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "" or cell[0].isdecimal() or cell[0] in "-−–—+±≈<>"
+
+
+# How far it is
+
+
+def left_s(expected_s: Sequence[float], at: int, share: float, seconds: float) -> float:
+    """The seconds until the end of all experiments, of which number `at` has run for so many, and done that share.
+
+    By what each takes as a rule, and for this one by how it went, when a tenth of it has been done; share -1: unknown.
+    """
+    this = seconds * (1 - share) / share if share >= 0.1 else max(0.0, expected_s[at] - seconds)
+    return this + sum(expected_s[at + 1 :])
+
+
+def progress_text(name: str, number: int, count: int, share: float, left: float) -> str:
+    """`creation (3 of 12): 40 %, about 1:05 left`."""
+    done = f"{share:.0%}".replace("%", " %") if share >= 0 else "…"
+    return f"{name} ({number} of {count}): {done}, about {int(left) // 60}:{int(left) % 60:02} left"
+
+
+# Columns
+
+
+def width(text: str) -> int:
+    """How many columns it takes: two for each wide character (Unicode Standard Annex 11), none for a combining one."""
+    return sum(
+        2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1
+        for letter in text
+    )
+
+
+def padded(text: str, columns: int, to_right: bool = False) -> str:
+    """With spaces, so many columns wide."""
+    spaces = " " * (columns - width(text))
+    return spaces + text if to_right else text + spaces
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """The lines of a paragraph; a word that is longer than a line has one of its own."""
+    lines: list[str] = []
+    line = ""
+    for space, unit in _units(text):
+        if line and width(line) + len(space) + width(unit) > columns:
+            lines.append(line)
+            line = unit
+        else:
+            line += (space if line else "") + unit
+    return [*lines, line] if line else lines
+
+
+_NOT_FIRST = frozenset("，。；：！？、）」』》】…”’·％")
+_NOT_LAST = frozenset("（「『《【“‘")
+
+
+def _units(text: str) -> Iterator[tuple[str, str]]:
+    """What is not broken, each with the space before it: words, and single wide characters with their punctuation."""
+    space, unit = "", ""
+    for letter in text:
+        if letter.isspace():
+            if unit:
+                yield space, unit
+                space, unit = "", ""
+            space = " "
+        elif unit and _may_break(unit[-1], letter):
+            yield space, unit
+            space, unit = "", letter
+        else:
+            unit += letter
+    if unit:
+        yield space, unit
+
+
+def _may_break(before: str, after: str) -> bool:
+    if after in _NOT_FIRST or before in _NOT_LAST:
+        return False
+    return width(before) == 2 or width(after) == 2

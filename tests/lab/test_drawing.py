@@ -1,0 +1,115 @@
+"""lab/drawing.py: each kind of plot becomes a picture, the same each time, with its words in it."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from paceline.lab.drawing import SIMULATED, THEORY, letters, number_text, svg
+from paceline.lab.plots import Axis, Bar, Bars, Heat, Kind, Lane, Lines, Plot, Series, Timeline
+from paceline.lab.texts import Text, same
+from paceline.stats.spread import Spread
+
+pytest.importorskip("matplotlib", reason="the extra `lab` is not installed")
+
+TIME, COUNT = Axis(Text("time", "时间"), "ms"), Axis(Text("processes", "进程"))
+
+
+def spread(value: float) -> Spread:
+    return Spread(value, value * 0.9, value * 1.2, 5)
+
+
+def exact(value: float) -> Spread:
+    return Spread(value, value, value, 1)
+
+
+LINES = Lines(
+    Text("Speed-up", "加速比"),
+    COUNT,
+    TIME,
+    [
+        Series(Text("measured", "实测"), [(4, spread(1.9)), (1, spread(1)), (2, spread(1.8))]),
+        Series(Text("as many as cores", "与核心数相同"), [(1, exact(1)), (4, exact(2))], Kind.THEORY),
+        Series(Text("round robin", "轮转"), [(1, exact(1)), (4, exact(1.5))], Kind.SIMULATED),
+    ],
+)
+BARS = Bars(
+    Text("Cost", "开销"),
+    Axis(Text("time", "时间"), "µs", is_log=True),
+    [
+        Bar(Text("thread", "线程"), spread(47)),
+        Bar(Text("a <new> process", "新进程"), exact(1500), group=1),
+        Bar(Text("sub-interpreter", "子解释器"), None, note=Text("this Python has none", "没有")),
+    ],
+    [Text("cheap", "便宜"), Text("dear", "昂贵")],
+)
+TIMELINE = Timeline(
+    Text("Who ran", "谁在运行"), TIME, [Lane(same("1"), [(0, 4), (8, 12)]), Lane(same("2"), [(4, 8)])], Kind.SIMULATED
+)
+HEAT = Heat(
+    Text("Surface", "曲面"),
+    COUNT,
+    Axis(Text("threads", "线程")),
+    Axis(Text("messages", "消息"), "1/s"),
+    [1, 2],
+    [1, 8],
+    [[100.0, 190.5], [400.0, None]],
+    [(2, 8, Text("formula", "公式")), (1, 8, Text("best", "最佳")), (99, 1, Text("outside", "在外"))],
+)
+PLOTS: list[Plot] = [LINES, BARS, TIMELINE, HEAT]
+
+
+def words_of(picture: str) -> list[str]:
+    return [node.text or "" for node in ET.fromstring(picture).iter() if node.tag.endswith(("text", "title", "desc"))]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: type(plot).__name__)
+def test_it_is_well_formed_and_the_same_each_time_and_says_its_title(plot: Plot, language: str) -> None:
+    picture = svg(plot, language)
+    assert picture == svg(plot, language)
+    assert words_of(picture)[0] == plot.title[language]
+    assert "DejaVu" not in picture, "the page says which font"
+    assert "<metadata" not in picture
+
+
+def test_axes_have_their_units_and_theory_is_called_so() -> None:
+    words = " ".join(words_of(svg(LINES, "en")))
+    for said in ("time (ms)", "processes", "measured", f"({THEORY.en})", f"({SIMULATED.en})"):
+        assert said in words
+    assert SIMULATED.zh in " ".join(words_of(svg(TIMELINE, "zh")))
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    words = words_of(svg(BARS, "en"))
+    assert "this Python has none" in words
+    assert "a <new> process" in words
+    assert {"cheap", "dear"} <= set(words)
+
+
+def test_marks_stand_only_where_something_was_measured() -> None:
+    words = words_of(svg(HEAT, "en"))
+    assert {"best", "formula"} <= set(words)
+    assert "outside" not in words
+
+
+def test_colours_are_the_pages() -> None:
+    assert "var(--series-0, #0969da)" in svg(LINES, "en")
+
+
+@pytest.mark.parametrize(
+    "plot", [Bars(same("x"), TIME, []), Lines(same("x"), COUNT, TIME, []), Timeline(same("x"), TIME, [])]
+)
+def test_nothing_at_all_is_an_empty_picture(plot: Plot) -> None:
+    assert words_of(svg(plot, "en"))[0] == "x"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (3, "3"), (0.0123, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (1234567, "1,234,567")],
+)
+def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
+    assert number_text(value) == text
+
+
+def test_wide_letters_count_twice() -> None:
+    assert (letters("abc"), letters("线程")) == (3, 4)
