@@ -69,7 +69,10 @@ def test_a_mistake_is_said_and_shown(said: Callable[..., Any], capfd: pytest.Cap
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_an_interrupt_ends_it_without_a_word(said: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_ends_it_without_a_word(
+    said: Callable[..., Any], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_on_interrupt", signal.default_int_handler)  # ours closes standard error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a job that a shell has put into the background
     assert said(lambda _study: signal.raise_signal(signal.SIGINT)) == (130, [])
     assert capfd.readouterr() == ("", "")

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import traceback
+from types import FrameType
 from typing import Any
 
 from paceline.errors import PacelineError
@@ -15,6 +16,15 @@ from paceline.host.processes import die_with_parent
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.study import Study
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    """What falls into the hooks of a fork cannot be raised there, and is complained of: nobody needs to read that.
+
+    Then the interrupt is lost, and whoever sent it kills us in the end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2)
+    signal.default_int_handler(number, frame)
 
 
 def main(name: str, out_fd: int, quick: bool, seed: int, parent: int) -> int:
@@ -27,7 +37,7 @@ def main(name: str, out_fd: int, quick: bool, seed: int, parent: int) -> int:
             whole = whole[os.write(out_fd, whole) :]
 
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
+        signal.signal(signal.SIGINT, _on_interrupt)  # a shell's background job inherits it ignored
         if not die_with_parent(parent, signal.SIGINT):
             return 130
         experiment_of(name).measure(Study(machine.look(), quick=quick, seed=seed, tell=tell))
