@@ -54,6 +54,11 @@ def test_a_pause_of_ten_minutes_ends_nobody(armed: list[dict[str, Any]]) -> None
     assert armed == [{"within_s": 630.0, "exit": True, "file": 2}]
 
 
+def test_nor_one_in_which_it_boots(armed: list[dict[str, Any]]) -> None:
+    last_resort.begin(Settings(target="echo", boot_timeout=45.0), 2)
+    assert armed == [{"within_s": 645.0, "exit": True, "file": 2}]
+
+
 def test_it_is_longer_than_a_drain_may_last(armed: list[dict[str, Any]]) -> None:
     last_resort.wind_up(Settings(target="echo", drain_timeout=3600.0, heartbeat=3.0), 2)
     assert armed[0]["within_s"] == 3600.0 + 180.0
@@ -70,6 +75,7 @@ def test_no_thread_for_it_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(faulthandler, "is_enabled", lambda: False)
     monkeypatch.setattr(faulthandler, "dump_traceback_later", refuse)
+    last_resort.begin(Settings(target="echo"), 2)
     last_resort.wind_up(Settings(target="echo"), 2)
 
 

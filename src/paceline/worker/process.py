@@ -81,9 +81,7 @@ def main(plan: Plan) -> NoReturn:
 def _live(plan: Plan) -> int:
     settings = plan.settings
     log = Log(f"worker {plan.slot}", settings.log_format)
-    with contextlib.suppress(RuntimeError):  # no thread can be made for it; without the timer we can still serve
-        within_s = settings.boot_timeout + last_resort.HEARTBEATS * settings.heartbeat
-        faulthandler.dump_traceback_later(within_s, exit=True, file=plan.fault_fd)
+    last_resort.begin(settings, plan.fault_fd)
     wake_read, wake_write = signals.open_wakeup_pipe()
     _take_signals(plan, wake_write)
     prints = redirect_prints(log)
