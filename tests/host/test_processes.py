@@ -129,6 +129,12 @@ def test_a_core_dump_and_an_unknown_end_in_words() -> None:
     assert cause_of(UNKNOWN) == "ended, and somebody else was told how"
 
 
+def test_the_cause_of_what_subprocess_says() -> None:
+    assert processes.cause_of_code(3) == "exited with code 3"
+    assert processes.cause_of_code(0) == "exited with code 0"
+    assert processes.cause_of_code(-signal.SIGKILL) == "was killed by SIGKILL"
+
+
 def test_the_kernel_ends_a_child_whose_parent_ends() -> None:
     def parent(channel: socket.socket) -> int:
         middle = os.getpid()

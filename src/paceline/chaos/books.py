@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from paceline.chaos.catalogue import Fault, Loses
@@ -99,10 +100,11 @@ class Books:
         to leave hands them over, and whatever befalls their next worker befalls them.
         """
         here = frozenset(pids)
-        hit = {pid for wound in list(self.wounds)[-3:] if wound.loses is not Loses.NOTHING for pid in wound.pids}
-        for pid in self._here - here - hit:
-            self.left.setdefault(pid, at_s)
-        self._here = here
+        gone, self._here = self._here - here, here
+        if gone:
+            latest = [wound for wound in islice(reversed(self.wounds), 3) if wound.loses is not Loses.NOTHING]
+            for pid in gone.difference(*(wound.pids for wound in latest)):
+                self.left.setdefault(pid, at_s)
 
     def breaks(self, what: str, step: int, at_s: float) -> None:
         if len(self.broken) < SHOWN:

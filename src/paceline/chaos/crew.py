@@ -12,7 +12,7 @@ from typing import Any
 
 from paceline.chaos.plan import Plan
 from paceline.errors import HostError
-from paceline.host.processes import cause_of
+from paceline.host.processes import cause_of_code
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from paceline.chaos.load import main; "
@@ -75,7 +75,7 @@ class Crew:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         code = self._process.poll()
-        how = "hangs" if code is None else cause_of(-code if code < 0 else code << 8)
+        how = "hangs" if code is None else cause_of_code(code)
         return HostError(
             f"the load process (pid {self._process.pid}) {how} before the end, so there is no result; what it wrote to "
             f"standard error, or the kernel's log (dmesg: out of memory?), should say why"

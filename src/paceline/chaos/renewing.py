@@ -106,10 +106,11 @@ def _wait_last(scene: Scene, before: int, version: int) -> None:
         is_reloading = said["reloading"] > said["reloaded"] + said["reload-failed"]
         if is_reloading or not len(posts) == scene.workers == sum(post.generation > before for post in posts):
             return False
-        if scene.plan.is_ours:
-            with scene.callers(1) as (caller,):
-                served = caller.who()[1]
-        return not scene.plan.is_ours or served == version
+        if not scene.plan.is_ours:
+            return True
+        with scene.callers(1) as (caller,):
+            served = caller.who()[1]
+        return served == version
 
     try:
         scene.wait_until(is_served, _renewed_within_s(scene), "it did not come to rest")

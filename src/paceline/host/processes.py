@@ -122,6 +122,11 @@ def cause_of(status: int) -> str:
     return f"exited with code {os.waitstatus_to_exitcode(status)}"
 
 
+def cause_of_code(code: int) -> str:
+    """The same of what subprocess makes of it: an exit code, or the negative number of a signal."""
+    return cause_of(-code if code < 0 else code << 8)
+
+
 def exit_code_of(status: int) -> int | None:
     """The exit code in a wait status; None when a signal ended the process, or nobody knows."""
     return os.WEXITSTATUS(status) if status != UNKNOWN and os.WIFEXITED(status) else None

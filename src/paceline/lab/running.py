@@ -20,7 +20,7 @@ from typing import Any
 
 from paceline.clock import now
 from paceline.errors import HostError
-from paceline.host.processes import cause_of, open_pidfd, send_signal
+from paceline.host.processes import cause_of_code, open_pidfd, send_signal
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.experiment import Machine, Prediction, Verdict
@@ -110,7 +110,7 @@ def _measure(name: str, writer: Writer, quick: bool, seed: int, on_progress: Pro
         if not _is_readable_within(ended, POLITE_S):
             return "its process did not end"
     code = process.wait()
-    return why or ("" if code == 0 else f"its process {cause_of(-code if code < 0 else code << 8)}")
+    return why or ("" if code == 0 else f"its process {cause_of_code(code)}")
 
 
 @contextmanager
