@@ -1,14 +1,13 @@
 """What is shown on standard error while a run lasts: a bar on a terminal, if rich is there; else a line each second."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from paceline.bench.plan import Plan
 from paceline.bench.report import progress_text
 from paceline.bench.run import Progress
+from paceline.host import terminal
 
 LINE_EVERY_S = 1.0
 
@@ -19,7 +18,7 @@ def shown(plan: Plan, *, quiet: bool) -> Iterator[Progress | None]:
     if quiet or sys.stderr is None:
         yield None
         return
-    bar = _bar() if _is_terminal() else None
+    bar = terminal.bar()
     if bar is None:
         yield _lines()
         return
@@ -32,28 +31,6 @@ def shown(plan: Plan, *, quiet: bool) -> Iterator[Progress | None]:
             bar.update(task, description=text, total=total, completed=seconds if plan.count is None else answered)
 
         yield on_progress
-
-
-def _is_terminal() -> bool:
-    with suppress(OSError, ValueError):
-        return os.isatty(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb"
-    return False
-
-
-def _bar() -> Any:
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-    except ImportError:
-        return None
-    # Drawn seldom: what is drawn takes time from a load process that may share the core.
-    return Progress(
-        BarColumn(bar_width=30),
-        TextColumn("{task.description}"),
-        console=Console(stderr=True),
-        transient=True,
-        refresh_per_second=2,
-    )
 
 
 def _lines() -> Progress:

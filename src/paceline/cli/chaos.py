@@ -247,9 +247,10 @@ def _progress(plan: Any, *, quiet: bool) -> Iterator[Callable[..., None] | None]
         return
     from paceline.chaos.report import progress_text
     from paceline.chaos.schedule import first_steps
+    from paceline.host import terminal
 
     complain(f"chaos with seed {plan.seed}: {first_steps(plan.seed, plan.faults, plan.pause_s, 12)}")
-    if not _is_terminal():
+    if not terminal.is_there():
         yield None
         return
     last_s = -1.0
@@ -267,12 +268,6 @@ def _progress(plan: Any, *, quiet: bool) -> Iterator[Callable[..., None] | None]
     finally:
         with suppress(OSError, ValueError):
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _is_terminal() -> bool:
-    with suppress(OSError, ValueError):
-        return os.isatty(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb"
-    return False
 
 
 chaos = GroupedCommand(

@@ -1,11 +1,10 @@
 """What standard error shows while experiments run: a bar on a terminal, if rich is there; else a line at times."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
+from paceline.host import terminal
 from paceline.lab.running import Progress
 from paceline.lab.terminal import left_s, progress_text
 
@@ -18,7 +17,7 @@ def shown(names: Sequence[str], expected_s: Sequence[float], at: int, *, quiet: 
     if quiet or sys.stderr is None:
         yield None
         return
-    bar = _bar() if _is_terminal() else None
+    bar = terminal.bar()
     known, last_s = 0.0, 0.0
 
     def text(share: float, seconds: float) -> str:
@@ -47,25 +46,3 @@ def shown(names: Sequence[str], expected_s: Sequence[float], at: int, *, quiet: 
             bar.update(task, description=line, completed=before + known * expected_s[at])
 
         yield on_bar
-
-
-def _is_terminal() -> bool:
-    with suppress(OSError, ValueError):
-        return os.isatty(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb"
-    return False
-
-
-def _bar() -> Any:
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-    except ImportError:
-        return None
-    # Drawn seldom: what is drawn takes time from what is measured.
-    return Progress(
-        BarColumn(bar_width=30),
-        TextColumn("{task.description}"),
-        console=Console(stderr=True),
-        transient=True,
-        refresh_per_second=2,
-    )
