@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from paceline.cli.options import GroupedCommand, options_of, value_of
+from paceline.cli.options import GroupedCommand, options_of, unwritable, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
 from paceline.errors import HostError, UsageError
@@ -174,7 +174,7 @@ def _emptied(path: str | None) -> str:
         with open(path, "wb"):
             return os.path.abspath(path)
     except OSError as error:
-        raise _unwritable("--server-log", path, error) from None
+        raise unwritable("--server-log", path, error) from None
 
 
 def _message(text: str | None) -> bytes:
@@ -232,11 +232,7 @@ def _report_file(path: str | None) -> Iterator[Callable[[str], None]]:
 
             yield write
     except OSError as error:
-        raise _unwritable("--report", path, error) from None
-
-
-def _unwritable(option: str, path: str, error: OSError) -> UsageError:
-    return UsageError(f"{option} {path}: cannot be written ({error.strerror}); give a file that can be")
+        raise unwritable("--report", path, error) from None
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import click
 
 from paceline.cli import controlling
 from paceline.cli.controlling import Given
-from paceline.cli.options import CommandGroup, NamedCommand, value_of
+from paceline.cli.options import CommandGroup, NamedCommand, subcommand, value_of
 from paceline.cli.serve import closing_options
-from paceline.cli.streams import check_output, open_missing_standard_descriptors, show
+from paceline.cli.streams import check_output, open_missing_standard_descriptors
 from paceline.errors import HostError, SettingError, UsageError
 from paceline.settings.values import Seconds, Whole
 
@@ -127,11 +127,6 @@ class ScaleCommand(NamedCommand):
         return super().parse_args(ctx, args)
 
 
-def _without_command(context: click.Context, **_: Any) -> None:
-    if context.invoked_subcommand is None:
-        show(context.get_help() + "\n")
-
-
 def _options(*, waits: bool = True) -> list[click.Parameter]:
     """Those that every command has; `waits`: it asks, and waits for an answer."""
     found: list[click.Parameter] = [
@@ -167,15 +162,8 @@ def _sub(
     *,
     waits: bool = True,
 ) -> click.Command:
-    return kind(
-        name,
-        callback=click.pass_context(callback),
-        help=f"{short}\n\n{more}",
-        short_help=short,
-        params=[*parameters, *_options(waits=waits)],
-        add_help_option=False,
-        context_settings={"max_content_width": 100},
-    )
+    its = [*parameters, *_options(waits=waits)]
+    return subcommand(name, click.pass_context(callback), short, more, its, kind)
 
 
 _COMMANDS = [
@@ -247,15 +235,9 @@ _COMMANDS = [
 
 ctl = CommandGroup(
     "ctl",
-    callback=click.pass_context(_without_command),
-    invoke_without_command=True,
-    no_args_is_help=False,
     help=_INTRODUCTION,
     epilog=_EPILOG,
     short_help="Look at a running server, and ask it something.",
-    add_help_option=False,
-    context_settings={"max_content_width": 100},
     params=_options(),
     commands=_COMMANDS,
-    subcommand_metavar="COMMAND",
 )

@@ -13,17 +13,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from paceline.cli.options import CommandGroup, NamedCommand, value_of
+from paceline.cli.options import CommandGroup, subcommand, unwritable, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
-from paceline.errors import HostError, PacelineError, UsageError
+from paceline.errors import HostError, PacelineError
 from paceline.settings.values import Choice, Whole
 
 if TYPE_CHECKING:
+    from paceline.lab.experiment import Experiment
     from paceline.lab.running import Result
 
 _INTRODUCTION = """\
@@ -96,7 +97,7 @@ def _run(
     failed = 0
     try:
         with interrupting(signal.SIGTERM):
-            for result in _results([it.name for it in experiments], folder, quick=quick, seed=chance, quiet=quiet):
+            for result in _results(experiments, folder, quick=quick, seed=chance, quiet=quiet):
                 failed += result is None or not result.finished
                 if result is not None:
                     show(_json_of(result) if json_ else _text_of(result, language))
@@ -114,13 +115,14 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return list(NAMES) if not names or "all" in names else list(dict.fromkeys(names))
 
 
-def _results(names: list[str], folder: Path, *, quick: bool, seed: int, quiet: bool) -> "Iterator[Result | None]":
+def _results(
+    experiments: "Sequence[Experiment]", folder: Path, *, quick: bool, seed: int, quiet: bool
+) -> "Iterator[Result | None]":
     """One after the other; None for one that failed in a way that nobody foresaw: it does not stop the others."""
     from paceline.lab import progress
-    from paceline.lab.catalogue import experiment_of
     from paceline.lab.running import measure
 
-    experiments = [experiment_of(name) for name in names]
+    names = [it.name for it in experiments]
     expected_s = [it.quick_s if quick else it.full_s for it in experiments]
     for at, name in enumerate(names):
         result = None
@@ -204,7 +206,7 @@ def _report(lang: str | None, out: str | None, from_: str | None) -> int:
     try:
         Path(path).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out {path}: cannot be written ({error.strerror}); give a file that can be") from None
+        raise unwritable("--out", path, error) from None
     experiments = "1 experiment" if len(kept) == 1 else f"{len(kept)} experiments"
     before = "; it took the place of what was there" if replaced else ""
     show(f"{path}: {experiments} of {folder}{before}\n")
@@ -224,15 +226,7 @@ def _option(name: str, metavar: str, help_: str) -> click.Option:
 def _sub(
     name: str, callback: Callable[..., int], short: str, more: str, parameters: Sequence[click.Parameter]
 ) -> click.Command:
-    return NamedCommand(
-        name,
-        callback=callback,
-        help=f"{short}\n\n{more}",
-        short_help=short,
-        params=[*parameters, *closing_options()],
-        add_help_option=False,
-        context_settings={"max_content_width": 100},
-    )
+    return subcommand(name, callback, short, more, [*parameters, *closing_options()])
 
 
 def _lang(of: str) -> click.Option:
@@ -278,22 +272,11 @@ _COMMANDS = [
 ]
 
 
-def _without_command(context: click.Context, **_: Any) -> None:
-    if context.invoked_subcommand is None:
-        show(context.get_help() + "\n")
-
-
 lab = CommandGroup(
     "lab",
-    callback=click.pass_context(_without_command),
-    invoke_without_command=True,
-    no_args_is_help=False,
     help=_INTRODUCTION,
     epilog=_EPILOG,
     short_help="See what processes, threads and the GIL do here.",
-    add_help_option=False,
-    context_settings={"max_content_width": 100},
     params=closing_options(),
     commands=_COMMANDS,
-    subcommand_metavar="COMMAND",
 )

@@ -4,12 +4,13 @@ click only splits the line into words; every value is read by a kind of settings
 number is written in the same way everywhere and is refused in the same words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from paceline.errors import SettingError
+from paceline.cli.streams import show
+from paceline.errors import SettingError, UsageError
 from paceline.settings.values import Kind, WrongValueError, near
 
 Row = tuple[tuple[str, ...], str, str]
@@ -47,8 +48,24 @@ class GroupedCommand(NamedCommand):
             formatter.write_dl([record for record in rest if record])
 
 
+MOST_COLUMNS = 100
+"""A help text is no wider than that."""
+
+
 class CommandGroup(click.Group):
-    """A command with subcommands, shown in the order in which they were given."""
+    """A command with subcommands, shown in the order in which they were given; without one it shows its help."""
+
+    def __init__(self, name: str, **keywords: Any) -> None:
+        super().__init__(
+            name,
+            callback=click.pass_context(show_help_alone),
+            invoke_without_command=True,
+            no_args_is_help=False,
+            add_help_option=False,
+            context_settings={"max_content_width": MOST_COLUMNS},
+            subcommand_metavar="COMMAND",
+            **keywords,
+        )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -68,6 +85,37 @@ class CommandGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as its root has it
         return list(self.commands)
+
+
+def show_help_alone(context: click.Context, **_: Any) -> None:
+    """What a command does that was given no subcommand."""
+    if context.invoked_subcommand is None:
+        show(context.get_help() + "\n")
+
+
+def subcommand(
+    name: str,
+    callback: Callable[..., Any],
+    short: str,
+    more: str,
+    parameters: Sequence[click.Parameter],
+    kind: type[NamedCommand] = NamedCommand,
+) -> click.Command:
+    """One command of a group: `short` stands in the list of commands, `more` below it in its own help."""
+    return kind(
+        name,
+        callback=callback,
+        help=f"{short}\n\n{more}",
+        short_help=short,
+        params=list(parameters),
+        add_help_option=False,
+        context_settings={"max_content_width": MOST_COLUMNS},
+    )
+
+
+def unwritable(option: str, path: str, error: OSError) -> UsageError:
+    """The file that an option names cannot be written."""
+    return UsageError(f"{option} {path}: cannot be written ({error.strerror}); give a file that can be")
 
 
 def options_of(groups: Groups, *, several: Sequence[str] = ()) -> list[click.Parameter]:

@@ -17,8 +17,9 @@ from paceline.cli.chaos import chaos
 from paceline.cli.connect import connect
 from paceline.cli.ctl import ctl
 from paceline.cli.lab import lab
+from paceline.cli.options import show_help_alone
 from paceline.cli.serve import closing_options, serve
-from paceline.cli.streams import NobodyReadsError, complain, show
+from paceline.cli.streams import NobodyReadsError, complain
 from paceline.errors import PacelineError
 from paceline.settings.table import nearest_setting
 from paceline.settings.values import near
@@ -48,14 +49,9 @@ def _no_command(word: str, commands: Sequence[str]) -> str:
     return f"there is no command {word!r}; {hint}"
 
 
-def _without_command(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        show(context.get_help() + "\n")
-
-
 program = Program(
     NAME,
-    callback=click.pass_context(_without_command),
+    callback=click.pass_context(show_help_alone),
     invoke_without_command=True,
     no_args_is_help=False,
     help="Serves plain blocking Python over TCP on every core: worker processes × threads.",
