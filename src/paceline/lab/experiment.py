@@ -59,6 +59,13 @@ class Verdict:
         )
 
 
+def how(held: bool) -> dict[str, str]:
+    """Fills in `{how} here` and `{how_zh}` of a verdict's text."""
+    if held:
+        return {"how": "It held", "how_zh": "预测成立"}
+    return {"how": "It did not hold", "how_zh": "预测不成立"}
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """The figures behind the pictures."""
@@ -87,3 +94,7 @@ class Experiment:
     tabulate: Callable[[Machine, Samples], Table]
     quick_s: float
     full_s: float
+
+    def verdict_on(self, machine: Machine, samples: Samples) -> Verdict:
+        """What is concluded, be it that nothing can be."""
+        return self.judge(machine, samples) if samples else Verdict.unknown()

@@ -108,7 +108,7 @@ def html_of(kept: Sequence[Kept], language: str) -> str:
 
 def _judged(kept: Kept) -> tuple[Experiment, Machine, Verdict]:
     experiment, its = experiment_of(kept.experiment), machine.machine_of(kept.machine)
-    return experiment, its, experiment.judge(its, kept.samples) if kept.samples else Verdict.unknown()
+    return experiment, its, experiment.verdict_on(its, kept.samples)
 
 
 def _facts(kept: Kept, language: str) -> str:

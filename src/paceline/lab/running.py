@@ -64,10 +64,9 @@ class Result:
 def result_of(kept: Kept, path: Path) -> Result:
     """What a file says, judged."""
     experiment, its = experiment_of(kept.experiment), machine.machine_of(kept.machine)
-    verdict = experiment.judge(its, kept.samples) if kept.samples else Verdict.unknown()
     return Result(
         kept.experiment, its, kept.settings, kept.samples, kept.seconds or 0.0, kept.finished, kept.why,
-        experiment.predict(its), verdict, path,
+        experiment.predict(its), experiment.verdict_on(its, kept.samples), path,
     )  # fmt: skip
 
 

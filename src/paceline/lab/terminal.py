@@ -6,7 +6,7 @@ A Chinese character takes two columns there, and a line may end behind any of th
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from paceline.lab.experiment import Experiment, Machine, Table, Verdict
+from paceline.lab.experiment import Experiment, Machine, Table
 from paceline.lab.samples import Samples
 from paceline.lab.texts import Text
 
@@ -30,7 +30,7 @@ def text_of(
     experiment: Experiment, machine: Machine, samples: Samples, *, why: str, language: str, columns: int
 ) -> str:
     """Question, prediction, table and verdict, no wider than so many columns.  `why` it was cut short, if it was."""
-    verdict = experiment.judge(machine, samples) if samples else Verdict.unknown()
+    verdict = experiment.verdict_on(machine, samples)
     labels = [PREDICTED[language], MEASURED[language], f"{VERDICT[language]} {MARKS[verdict.held]}"]
     indent = max(width(label) for label in labels) + 4
     room = max(20, min(columns, WIDEST) - indent)

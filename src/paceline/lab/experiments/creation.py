@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict
+from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Bar, Bars, Plot
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -107,7 +107,7 @@ def judge(_machine: Machine, samples: Samples) -> Verdict:
         "在这台机器上{how_zh}：线程 {thread:,.0f} 微秒，fork 进程 {fork:,.0f} 微秒（{by_fork:.1f} 倍），全新的 Python "
         "{spawn:,.0f} 微秒（又是它的 {by_spawn:.1f} 倍）。交给线程池中的线程只要 {pool:,.0f} 微秒。",
     ).filled(
-        how="It held" if held else "It did not hold", how_zh="预测成立" if held else "预测不成立",
+        **how(held),
         thread=thread.median, fork=fork.median, spawn=spawn.median, pool=pool.median,
         by_fork=by_fork, by_spawn=by_spawn,
     )  # fmt: skip

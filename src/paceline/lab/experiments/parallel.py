@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict
+from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Kind, Lines, Plot, Series
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -223,7 +223,7 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
         "在这台机器上{how_zh}：用 {cores} 个进程时，速度是一个进程的 {at_cores:.2f} 倍（预测为 {cores} 倍）；"
         "进程数更多时，最好的是 {most} 个，为 {beyond:.2f} 倍。",
     ).filled(
-        how="It held" if held else "It did not hold", how_zh="预测成立" if held else "预测不成立",
+        **how(held),
         cores=cores, at_cores=at_cores, beyond=beyond[most], most=most,
     )  # fmt: skip
     figures = {"speed-up at the cores": at_cores, "best beyond": beyond[most]}

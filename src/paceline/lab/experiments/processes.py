@@ -9,7 +9,7 @@ several processes share count to each of them in part (PSS, proportional set siz
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict
+from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Bar, Bars, Plot
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -221,7 +221,7 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
         "第一行代码开始运行：fork 后 {fork:.1f} 毫秒，请服务器 fork 后 {server:.1f} 毫秒，spawn 后 {spawn:.1f} 毫秒。"
         "子进程工作时，父进程保持了原速的 {share:.0%}。",
     ).filled(
-        how="It held" if held else "It did not hold", how_zh="预测成立" if held else "预测不成立",
+        **how(held),
         before=facts[0]["before"], in_child=facts[0]["in_child"], kept=len(facts) - seen, count=len(facts),
         fork=fork.median, server=server.median, spawn=spawn.median, share=goes_on.median,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
-from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict
+from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Bar, Bars, Kind, Lane, Plot, Timeline
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -210,7 +210,7 @@ def judge(_machine: Machine, samples: Samples) -> Verdict:
         "（八分之一是 12.5%）。一个时间片长 {turn:.1f} 毫秒（{count:,} 个的中位数）。在 {others:.0%} 的情况下，"
         "一个程序再次运行之前，其余 7 个都已运行过；严格的轮转调度应为 100%。{aside_zh}{why_zh}",
     ).filled(
-        how="It held" if held else "It did not hold", how_zh="预测成立" if held else "预测不成立", overlap=overlap,
+        **how(held), overlap=overlap,
         low=min(shares), high=max(shares), turn=median(lengths), count=len(lengths), others=all_others,
         aside=aside.en, aside_zh=aside.zh, why=_WHY[is_alone, is_fair].en, why_zh=_WHY[is_alone, is_fair].zh,
     )  # fmt: skip
