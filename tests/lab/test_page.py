@@ -1,24 +1,39 @@
 """lab/page.py: one page from kept files alone, in both languages, without a network."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
+from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from paceline.lab.page import html_of
+from paceline.lab.experiment import Table
+from paceline.lab.page import _table, html_of
 from paceline.lab.records import Kept
 from paceline.lab.samples import Samples
+from paceline.lab.texts import same
 
 pytest.importorskip("matplotlib", reason="the extra `lab` is not installed")
 
-MACHINE = {"cores": 2, "gil": True, "processor": "<AMD>", "python": "CPython 3.13", "load_average": [0.1, 0.2, 0.3]}
+MACHINE: dict[str, Any] = {
+    "cores": 2,
+    "gil": True,
+    "processor": "<AMD>",
+    "python": "CPython 3.13",
+    "load_average": [0.1, 0.2, 0.3],
+}
 TOOK = {"pool": 18.0, "thread": 50.0, "fork": 500.0, "spawn": 9000.0}
 SAMPLES = Samples.made({"case": case, "round": 1, "took_us": [took, took * 1.1]} for case, took in TOOK.items())
 
 
-def kept(samples: Samples = SAMPLES, *, finished: bool = True, why: str = "") -> Kept:
-    return Kept("creation", MACHINE, {"quick": True, "seed": 7}, 1_700_000_000.0, samples, 1.5, finished, why)
+def kept(
+    samples: Samples = SAMPLES, *, finished: bool = True, why: str = "", machine: dict[str, Any] = MACHINE
+) -> Kept:
+    return Kept("creation", machine, {"quick": True, "seed": 7}, 1_700_000_000.0, samples, 1.5, finished, why)
 
 
 class Reader(HTMLParser):
@@ -67,24 +82,87 @@ def test_it_has_question_prediction_picture_verdict_code_and_figures() -> None:
     page = html_of([kept()], "en")
     text = Reader(page).text
     for said in (
-        "What does it cost to create one?", "at least 3 times", "It held here: a thread took", "Verdict: held ✓",
+        "What does it cost to create one?", "at least 3 times", "It held here: a thread took", "✓ Verdict: held",
         "os.fork()", "<AMD>", "2023-11-14 22:13 UTC", "0.1 · 0.2 · 0.3",
-        "4 measurements in 1.5 s, a quick run, seed 7.",
+        "✓ 1 held", "Repetitions: 1 of each of 4 cases. 4 measurements, a quick run, seed 7.", "It took 1.5 s.",
     ):  # fmt: skip
         assert said in text
     assert page.count("<svg") == 1
+    assert "<details open>" in page, "a short table is there to be seen"
     assert 'id="creation"' in page
 
 
 def test_one_that_did_not_hold_or_was_cut_short_says_so() -> None:
     slow = Samples.made({"case": case, "round": 1, "took_us": [50.0]} for case in TOOK)
     page = Reader(html_of([kept(slow, finished=False, why="interrupted")], "en")).text
-    assert "Verdict: did not hold here ✗" in page
+    assert "✗ Verdict: did not hold here" in page
     assert "Cut short: interrupted." in page
+    assert "提前结束：被中断。" in Reader(html_of([kept(slow, finished=False, why="interrupted")], "zh")).text
     assert "没有写下结尾" in Reader(html_of([kept(slow, finished=False)], "zh")).text
 
 
 def test_nothing_measured_is_a_part_without_pictures() -> None:
     page = html_of([kept(Samples(), finished=False, why="interrupted")], "en")
     assert "<svg" not in page
-    assert "Verdict: too little was measured ?" in Reader(page).text
+    assert "? Verdict: too little was measured" in Reader(page).text
+
+
+def test_what_was_measured_elsewhere_says_so_in_its_part() -> None:
+    other = {**MACHINE, "processor": "another", "cores": 64, "load_average": [9.0]}
+    text = Reader(html_of([kept(), kept(machine=other)], "en")).text
+    assert "than the first: Processor another; Usable cores 64 ↑" in text
+    assert "than the first" not in Reader(html_of([kept(), kept()], "en")).text
+
+
+def test_nothing_in_a_file_is_markup() -> None:
+    hostile = {**MACHINE, "kernel": "<script>alert(1)</script>", "python": '"&'}
+    page = html_of([kept(finished=False, why="<img src=x>", machine=hostile)], "en")
+    assert "<script" not in page
+    assert "<img" not in page
+    assert {"<script>alert(1)</script>", '"&'} <= set(Reader(page).texts)
+
+
+@pytest.mark.parametrize(("rows", "is_open"), [(12, True), (13, False)])
+def test_a_table_has_its_numbers_to_the_right_and_a_long_one_is_folded(rows: int, is_open: bool) -> None:
+    columns = [same("what"), same("took"), same("why")]
+    table = _table(
+        Table(columns, [[same("1 <core>"), same("3.0"), same("so")]] * (rows - 1) + [[same("all")] * 3]), "en"
+    )
+    assert ("<details open>" in table) is is_open
+    assert '<th scope="col">what</th><th scope="col" class="number">took</th>' in table
+    assert '<td>1 &lt;core&gt;</td><td class="number">3.0</td><td>so</td>' in table
+    assert _table(Table(columns, []), "en") == ""
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MEASURING = """
+onload = () => {
+  const page = document.querySelector("iframe").contentWindow
+  const root = page.document.documentElement
+  const fetched = page.performance.getEntriesByType("resource").length
+  const said = [page.innerWidth, root.scrollWidth, page.document.querySelectorAll("section svg").length, fetched]
+  document.body.innerHTML = "<output>" + said.join(" ") + "</output>"
+}
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is here")
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_in_a_browser_it_is_no_wider_than_a_phone_and_fetches_nothing(language: str, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    page = html_of([kept(), kept(finished=False, why="interrupted " + "x" * 200)], language)
+    page = page.replace("<details>", "<details open>")
+    frame = f'<iframe style="width: 375px; height: 800px; border: 0" srcdoc="{escape(page)}"></iframe>'
+    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><meta charset=utf-8>{frame}<script>{MEASURING}</script>")
+    ended = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+            (tmp_path / "page.html").as_uri(),
+        ],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=45, check=False,
+    )  # fmt: skip
+    found = re.search(r"<output>([\d ]+)</output>", ended.stdout)
+    assert found is not None, ended.stderr[-2000:]
+    assert found[1] == "375 375 2 0", "its width, that of what is in it, pictures, and what was fetched"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.lab.plots import Plot
 from paceline.lab.samples import Samples
-from paceline.lab.texts import Text
+from paceline.lab.texts import Text, same
 
 if TYPE_CHECKING:
     from paceline.lab.study import Study
@@ -57,6 +57,18 @@ class Verdict:
                 "测得的数据太少，无法下结论；请重新运行到结束。",
             ),
         )
+
+
+MARKS = {True: "✓", False: "✗", None: "?"}
+"""Of verdicts, by whether they held."""
+_CUT_SHORT = Text("Cut short: {why}.", "提前结束：{why}。")
+_WHYS = {"": Text("nobody wrote its end", "没有写下结尾"), "interrupted": Text("interrupted", "被中断")}
+
+
+def cut_short(why: str) -> Text:
+    """What is said of an experiment that did not come to its end; `why` as its file has it."""
+    said = _WHYS.get(why, same(why))
+    return Text(_CUT_SHORT.en.format(why=said.en), _CUT_SHORT.zh.format(why=said.zh))
 
 
 def how(held: bool) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """The report: one HTML page from kept files alone, in one language.  It needs no network and no script.
 
 The same files give the same page, byte for byte.  It reads on a projector and on a phone, on light and on dark ground.
+Whatever is not of this file is escaped where it is put in.
 """
 
-import inspect
-import textwrap
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -13,15 +13,20 @@ from typing import Any
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.drawing import svg
-from paceline.lab.experiment import Experiment, Machine, Table, Verdict
+from paceline.lab.experiment import MARKS, Experiment, Machine, Table, Verdict, cut_short
+from paceline.lab.listings import listing_of
 from paceline.lab.records import Kept
-from paceline.lab.texts import Text, same
+from paceline.lab.samples import Samples
+from paceline.lab.style import STYLE
+from paceline.lab.texts import Text, joined, same
 
+OVER = Text("The lab of Paceline", "Paceline 实验室")
 TITLE = Text("Processes, threads and the GIL, measured on this machine", "进程、线程与 GIL：在这台机器上的实测")
 LEAD = Text(
     "Each experiment asks one question, says what theory predicts, measures, and says whether it held here.",
     "每个实验提出一个问题，给出理论的预测，进行测量，并说明预测在这台机器上是否成立。",
 )
+CONTENTS, UP = Text("Experiments", "实验"), Text("All experiments", "全部实验")
 PREDICTED, VERDICT = Text("Prediction", "预测"), Text("Verdict", "结论")
 CODE, FIGURES = Text("The code that was run", "运行的代码"), Text("All figures", "全部数据")
 HELD = {
@@ -29,80 +34,53 @@ HELD = {
     False: Text("did not hold here", "在此不成立"),
     None: Text("too little was measured", "数据不足"),
 }
-MARKS = {True: "✓", False: "✗", None: "?"}
 CLASSES = {True: "held", False: "not-held", None: "unknown"}
-CUT_SHORT = Text("Cut short: {why}.", "提前结束：{why}。")
-KEPT = Text(
-    "{samples} measurements in {seconds:.1f} s, {kind}, seed {seed}.",
-    "{samples} 次测量，用时 {seconds:.1f} 秒，{kind}，随机种子 {seed}。",
+REPEATED = Text("Repetitions: {times} of each of {cases} cases.", "{cases} 种情形，每种重复 {times} 次。")
+REPEATED_ONE = Text("Repetitions: {times}.", "重复 {times} 次。")
+KEPT = Text("{samples} measurements, {kind}, seed {seed}.", "共 {samples} 次测量，{kind}，随机种子 {seed}。")
+TOOK = Text("It took {seconds:.1f} s.", "用时 {seconds:.1f} 秒。")
+BEGUN = Text("Begun {at}.", "开始于 {at}。")
+LOADED = Text("Load of the machine before: {load}.", "开始前的系统负载：{load}。")
+ELSEWHERE = Text(
+    "Measured on another machine, or in another way, than the first:", "测量的机器或方式与第一个实验不同："
 )
 QUICK, FULL = Text("a quick run", "快速运行"), Text("a full run", "完整运行")
 FACTS = {
     "processor": Text("Processor", "处理器"),
     "cores": Text("Usable cores", "可用核心"),
-    "memory_mib": Text("Memory (MiB)", "内存（MiB）"),
+    "memory_mib": Text("Memory", "内存"),
     "kernel": Text("Kernel", "内核"),
     "python": Text("Python", "Python"),
     "gil": Text("GIL", "GIL"),
-    "switch_interval_s": Text("Switch interval (s)", "切换间隔（秒）"),
-    "load_average": Text("Load when it began", "开始时的负载"),
+    "switch_interval_s": Text("Switch interval", "切换间隔"),
     "paceline": Text("Paceline", "Paceline"),
 }
+UNITS = {"memory_mib": " MiB", "switch_interval_s": " s"}
 ON, OFF = Text("on", "启用"), Text("off", "关闭")
-BEGAN = Text("Measured", "测量时间")
-
-_STYLE = """
-:root { color-scheme: light dark; --font: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'Noto Sans CJK SC',
-  'PingFang SC', 'Microsoft YaHei', sans-serif; --ground: #ffffff; --panel: #f6f8fa; --ink: #1f2328; --quiet: #59636e;
-  --grid: #d1d9e0; --series-0: #0969da; --series-1: #bc4c00; --series-2: #1a7f37; --series-3: #8250df;
-  --series-4: #bf3989; --series-5: #6e7781; --held: #1a7f37; --not-held: #bc4c00; }
-@media (prefers-color-scheme: dark) { :root { --ground: #0d1117; --panel: #161b22; --ink: #f0f6fc; --quiet: #9198a1;
-  --grid: #3d444d; --series-0: #4493f8; --series-1: #f0883e; --series-2: #3fb950; --series-3: #ab7df8;
-  --series-4: #f778ba; --series-5: #9198a1; --held: #3fb950; --not-held: #f0883e; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 1.125rem/1.6 var(--font); }
-main { max-width: 54rem; margin: 0 auto; padding: 2rem 1.25rem 5rem; overflow-wrap: anywhere; }
-h1 { font-size: clamp(1.7rem, 5vw, 2.6rem); line-height: 1.2; margin: 0 0 .6rem; text-wrap: balance; }
-h2 { font-size: clamp(1.35rem, 4vw, 1.9rem); line-height: 1.25; margin: 0 0 .8rem; text-wrap: balance; }
-h2 small { display: block; font-size: .9rem; font-weight: 600; color: var(--quiet); letter-spacing: .04em; }
-h3 { font-size: 1rem; color: var(--quiet); margin: 1.6rem 0 .3rem; }
-section { border-top: 1px solid var(--grid); margin-top: 3rem; padding-top: 2rem; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1.2rem; font-size: .95rem; margin: 1.4rem 0; }
-dt { color: var(--quiet); } dd { margin: 0; }
-nav ol { list-style: none; padding: 0; margin: 1.5rem 0 0; }
-nav a { display: flex; gap: .8rem; padding: .35rem 0; color: inherit; text-decoration: none; }
-nav a:hover span:last-child, nav a:focus span:last-child { text-decoration: underline; }
-.mark { flex: none; width: 1.4em; font-weight: 700; text-align: center; }
-.held { color: var(--held); } .not-held { color: var(--not-held); } .unknown { color: var(--quiet); }
-.verdict { border-left: .35rem solid currentColor; background: var(--panel); padding: .9rem 1.1rem; margin: 1.2rem 0;
-  border-radius: 0 .4rem .4rem 0; }
-.verdict p { margin: 0; color: var(--ink); font-size: 1.2rem; } .verdict strong { display: block; font-size: .95rem; }
-figure { margin: 1.6rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
-.wide { overflow-x: auto; } figure svg { display: block; width: 100%; min-width: 30rem; height: auto; }
-details { margin: 1rem 0; } summary { cursor: pointer; color: var(--quiet); }
-pre { background: var(--panel); padding: 1rem; overflow-x: auto; font: .85rem/1.5 ui-monospace, monospace; }
-table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .3rem .9rem .3rem 0; text-align: left;
-  border-bottom: 1px solid var(--grid); vertical-align: top; overflow-wrap: normal; }
-.note { color: var(--quiet); font-size: .9rem; }
-@media print { details { display: none; } section { break-inside: avoid-page; } }
-"""
+BEGAN, SETTINGS = Text("Measured", "测量时间"), Text("Settings", "设置")
+_SHORT_TABLE = 12
+"""One with more rows is folded."""
 
 
 def html_of(kept: Sequence[Kept], language: str) -> str:
     """The page, `en` or `zh`.  Raises HostError when what draws is not installed."""
     judged = [_judged(one) for one in kept]
-    items = "".join(_item(experiment, verdict, language) for experiment, _, verdict in judged)
     parts = "".join(
-        _part(one, experiment, its, verdict, language)
-        for one, (experiment, its, verdict) in zip(kept, judged, strict=True)
+        _part(f"{number} / {len(kept)}", one, kept[0], *its, language)
+        for number, (one, its) in enumerate(zip(kept, judged, strict=True), 1)
     )
+    items = "".join(_item(experiment, verdict, language) for experiment, _, verdict in judged)
     title = escape(TITLE[language])
     return (
         f'<!DOCTYPE html>\n<html lang="{"zh-CN" if language == "zh" else "en"}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{title}</h1>\n"
-        f"<p>{escape(LEAD[language])}</p>\n{_facts(kept[0], language)}\n</header>\n"
-        f"<nav>\n<ol>\n{items}</ol>\n</nav>\n{parts}</main>\n</body>\n</html>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n"
+        f'<p class="over">{escape(OVER[language])}</p>\n<h1>{title}</h1>\n'
+        f'<p class="lead">{escape(LEAD[language])}</p>\n'
+        f"{_count([verdict for _, _, verdict in judged], language)}{_facts(kept, language)}</header>\n"
+        f'<nav id="contents">\n<p class="over">{escape(CONTENTS[language])}</p>\n<ol>\n{items}</ol>\n</nav>\n'
+        f"{parts}</main>\n</body>\n</html>\n"
     )
 
 
@@ -111,80 +89,173 @@ def _judged(kept: Kept) -> tuple[Experiment, Machine, Verdict]:
     return experiment, its, experiment.verdict_on(its, kept.samples)
 
 
-def _facts(kept: Kept, language: str) -> str:
-    rows = [(FACTS[key][language], _fact(value, language)) for key, value in _known(kept.machine)]
-    began = datetime.fromtimestamp(kept.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    rows.append((BEGAN[language], began))
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows) + "</dl>"
+# The head
+
+
+def _count(verdicts: Sequence[Verdict], language: str) -> str:
+    """How many held, and so on."""
+    counts = {held: sum(verdict.held is held for verdict in verdicts) for held in HELD}
+    items = "".join(
+        f'<li class="{CLASSES[held]}">{_mark(held)}{count} {escape(HELD[held][language])}</li>\n'
+        for held, count in counts.items()
+        if count
+    )
+    return f'<ul class="count">\n{items}</ul>\n'
+
+
+def _mark(held: bool | None) -> str:
+    return f'<span class="mark" aria-hidden="true">{MARKS[held]}</span>'
+
+
+def _item(experiment: Experiment, verdict: Verdict, language: str) -> str:
+    return (
+        f'<li><a class="{CLASSES[verdict.held]}" href="#{experiment.name}">{_mark(verdict.held)}'
+        f"<span>{escape(experiment.question[language])}</span>"
+        f'<span class="said">{escape(HELD[verdict.held][language])}</span></a></li>\n'
+    )
+
+
+def _facts(kept: Sequence[Kept], language: str) -> str:
+    """The machine of the first; whatever was measured elsewhere says so in its own part."""
+    rows = [(FACTS[key][language], _fact(key, value, language)) for key, value in _known(kept[0].machine)]
+    times = sorted({_minute(one.began) for one in kept})
+    rows.append((BEGAN[language], times[0] if len(times) == 1 else f"{times[0]} – {times[-1]}"))
+    kinds = sorted({_kind(one)[language] for one in kept})
+    rows.append((SETTINGS[language], ", ".join(kinds)))
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
+    return f'<dl class="facts">\n{items}</dl>\n'
+
+
+def _kind(kept: Kept) -> Text:
+    return QUICK if kept.settings.get("quick") else FULL
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _known(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(key, facts[key]) for key in FACTS if key in facts]
+    return [(key, facts[key]) for key in FACTS if facts.get(key) is not None]
 
 
-def _fact(value: object, language: str) -> str:
+def _fact(key: str, value: object, language: str) -> str:
     match value:
         case bool():
             return (ON if value else OFF)[language]
         case int():
-            return f"{value:,}"
-        case list():
-            return " · ".join(map(str, value))
-    return str(value)
+            return f"{value:,}{UNITS.get(key, '')}"
+    return f"{value}{UNITS.get(key, '')}"
 
 
-def _item(experiment: Experiment, verdict: Verdict, language: str) -> str:
-    held = f"{HELD[verdict.held][language]}"
-    return (
-        f'<li><a href="#{experiment.name}"><span class="mark {CLASSES[verdict.held]}" title="{escape(held)}">'
-        f"{MARKS[verdict.held]}</span><span>{escape(experiment.question[language])}</span></a></li>\n"
-    )
+# One experiment
 
 
-def _part(kept: Kept, experiment: Experiment, its: Machine, verdict: Verdict, language: str) -> str:
-    """One experiment."""
+def _part(
+    place: str, kept: Kept, first: Kept, experiment: Experiment, its: Machine, verdict: Verdict, language: str
+) -> str:
     plots = experiment.draw(its, kept.samples) if kept.samples else ()
     figures = "".join(
-        f"<figure><figcaption>{escape(plot.title[language])}</figcaption>"
-        f'<div class="wide">{svg(plot, language)}</div></figure>\n'
+        f"<figure>\n<figcaption>{escape(plot.title[language])}</figcaption>\n"
+        f'<div class="wide" tabindex="0">{svg(plot, language)}</div>\n</figure>\n'
         for plot in plots
     )
     table = _table(experiment.tabulate(its, kept.samples), language) if kept.samples else ""
-    short = "" if kept.finished else f'<p class="note">{escape(_cut_short(kept)[language])}</p>\n'
-    settings = kept.settings
-    note = KEPT[language].format(
-        samples=len(kept.samples), seconds=kept.seconds or 0.0, seed=settings.get("seed", "–"),
-        kind=(QUICK if settings.get("quick") else FULL)[language],
-    )  # fmt: skip
     return (
-        f'<section id="{experiment.name}">\n'
-        f"<h2><small>{experiment.name}</small>{escape(experiment.question[language])}</h2>\n"
+        f'<section id="{experiment.name}">\n<p class="over">{place} · {experiment.name}</p>\n'
+        f"<h2>{escape(experiment.question[language])}</h2>\n"
         f"<p>{escape(experiment.explains[language])}</p>\n"
-        f"<details><summary>{escape(CODE[language])}</summary>{_code(experiment)}</details>\n"
-        f"<h3>{escape(PREDICTED[language])}</h3>\n<p>{escape(experiment.predict(its).text[language])}</p>\n"
-        f"{figures}"
-        f'<div class="verdict {CLASSES[verdict.held]}"><strong>{escape(VERDICT[language])}: '
-        f"{escape(HELD[verdict.held][language])} {MARKS[verdict.held]}</strong>"
-        f"<p>{escape(verdict.text[language])}</p></div>\n"
-        f"{short}"
-        f"<details><summary>{escape(FIGURES[language])}</summary>{table}</details>\n"
-        f'<p class="note">{escape(note)}</p>\n</section>\n'
+        f"<details>\n<summary>{escape(CODE[language])}</summary>\n"
+        f'<pre tabindex="0"><code>{listing_of(experiment.shown)}</code></pre>\n</details>\n'
+        f'<div class="prediction"><h3>{escape(PREDICTED[language])}</h3>'
+        f"<p>{escape(experiment.predict(its).text[language])}</p></div>\n"
+        f"{figures}{_verdict(verdict, language)}{_cut_short(kept, language)}{table}"
+        f'<p class="note">{escape(_how(kept)[language])}</p>\n{_differences(kept, first, language)}'
+        f'<p class="up"><a href="#contents">↑ {escape(UP[language])}</a></p>\n</section>\n'
     )
 
 
-def _cut_short(kept: Kept) -> Text:
-    why = same(kept.why) if kept.why else Text("nobody wrote its end", "没有写下结尾")
-    return Text(CUT_SHORT.en.format(why=why.en), CUT_SHORT.zh.format(why=why.zh))
+def _verdict(verdict: Verdict, language: str) -> str:
+    colon = "：" if language == "zh" else ": "
+    head = f"{VERDICT[language]}{colon}{HELD[verdict.held][language]}"
+    return (
+        f'<div class="verdict {CLASSES[verdict.held]}"><h3>{_mark(verdict.held)}{escape(head)}</h3>'
+        f"<p>{escape(verdict.text[language])}</p></div>\n"
+    )
 
 
-def _code(experiment: Experiment) -> str:
-    sources = [textwrap.dedent(inspect.getsource(function)) for function in experiment.shown]
-    return f"<pre><code>{escape(chr(10).join(sources))}</code></pre>"
+def _cut_short(kept: Kept, language: str) -> str:
+    if kept.finished:
+        return ""
+    return f'<p class="cut">{escape(cut_short(kept.why)[language])}</p>\n'
+
+
+def _how(kept: Kept) -> Text:
+    """How often, in which way, when."""
+    kind, seed, load = _kind(kept), kept.settings.get("seed", "–"), kept.machine.get("load_average")
+    count = f"{len(kept.samples):,}"
+    said = Text(
+        KEPT.en.format(samples=count, kind=kind.en, seed=seed), KEPT.zh.format(samples=count, kind=kind.zh, seed=seed)
+    )
+    return joined(
+        _repeated(kept.samples),
+        said,
+        BEGUN.filled(at=_minute(kept.began)),
+        TOOK.filled(seconds=kept.seconds) if kept.seconds is not None else same(""),
+        LOADED.filled(load=" · ".join(map(str, load))) if isinstance(load, list) and load else same(""),
+    )
+
+
+def _repeated(samples: Samples) -> Text:
+    counts = sorted({len(samples.of(case)) for case in samples.cases})
+    if not counts:
+        return same("")
+    times = same(f"{counts[0]:,}")
+    if len(counts) > 1:
+        times = Text(f"{counts[0]:,} to {counts[-1]:,}", f"{counts[0]:,} 至 {counts[-1]:,}")
+    text, cases = REPEATED_ONE if len(samples.cases) == 1 else REPEATED, len(samples.cases)
+    return Text(text.en.format(times=times.en, cases=cases), text.zh.format(times=times.zh, cases=cases))
+
+
+def _differences(kept: Kept, first: Kept, language: str) -> str:
+    """What is not as the head of the page says."""
+    found = [
+        f"{FACTS[key][language]} {_fact(key, value, language)}"
+        for key, value in _known(kept.machine)
+        if value != first.machine.get(key)
+    ]
+    if not found:
+        return ""
+    return f'<p class="note">{escape(ELSEWHERE[language])} {escape("; ".join(found))}</p>\n'
+
+
+_NUMBER = re.compile(r"[-−–—+±≈~<>]?\s*[\d–—]")
 
 
 def _table(table: Table, language: str) -> str:
-    head = "".join(f"<th>{escape(column[language])}</th>" for column in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell[language])}</td>" for cell in row) + "</tr>\n" for row in table.rows
+    """Open, unless it is long."""
+    if not table.rows:
+        return ""
+    texts = [[cell[language] for cell in row] for row in table.rows]
+    styles = [
+        ' class="number"' if _is_of_numbers(number, column) else ""
+        for number, column in enumerate(zip(*texts, strict=True))
+    ]
+    head = "".join(
+        f'<th scope="col"{style}>{escape(column[language])}</th>'
+        for column, style in zip(table.columns, styles, strict=True)
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = "".join(
+        "<tr>" + "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(row, styles, strict=True)) + "</tr>\n"
+        for row in texts
+    )
+    return (
+        f"<details{' open' if len(texts) <= _SHORT_TABLE else ''}>\n<summary>{escape(FIGURES[language])}</summary>\n"
+        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n'
+        "</table></div>\n</details>\n"
+    )
+
+
+def _is_of_numbers(number: int, column: Sequence[str]) -> bool:
+    """Most are numbers; all in the first one, which names its rows as a rule."""
+    found = [bool(_NUMBER.match(cell)) for cell in column]
+    return all(found) if number == 0 else 2 * sum(found) > len(found)

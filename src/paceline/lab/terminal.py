@@ -6,7 +6,7 @@ A Chinese character takes two columns there, and a line may end behind any of th
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from paceline.lab.experiment import Experiment, Machine, Table
+from paceline.lab.experiment import MARKS, Experiment, Machine, Table, cut_short
 from paceline.lab.samples import Samples
 from paceline.lab.texts import Text
 
@@ -16,14 +16,12 @@ WIDEST = 100
 _NARROWEST_COLUMN = 10
 
 PREDICTED, MEASURED, VERDICT = Text("Predicted", "预测"), Text("Measured", "实测"), Text("Verdict", "结论")
-CUT_SHORT = Text("Cut short: {why}.", "提前结束：{why}。")
 MORE_ROWS = Text("… and {count} more rows, in the report", "……另有 {count} 行，见报告")
 LIST_HEAD = Text(
     "Experiments, in the order of the lesson, and about how many seconds each takes: with --quick, and without.",
     "实验列表（按课程顺序），以及各自大约需要的秒数：加 --quick 时，与不加时。",
 )
 TOGETHER = Text("all of them", "全部")
-MARKS = {True: "✓", False: "✗", None: "?"}
 
 
 def text_of(
@@ -46,7 +44,7 @@ def text_of(
             lines.append(f"{padded(f'  {label}' if number == 0 else '', indent)}{line}".rstrip())
         lines += [""] if part else []
     if why:
-        lines += [f"  {line}" for line in wrapped(CUT_SHORT.filled(why=why)[language], room + indent - 2)] + [""]
+        lines += [f"  {line}" for line in wrapped(cut_short(why)[language], room + indent - 2)] + [""]
     return "\n".join(lines) + "\n"
 
 
