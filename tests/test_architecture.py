@@ -93,8 +93,9 @@ ROOMS: Mapping[str, Room] = {
     ),
     "lab": Room(
         6,
-        pure="experiment plots samples study terminal texts",
-        acts="catalogue children drawing experiments machine measuring page progress records running",
+        pure="experiment plots samples study style terminal texts wording",
+        acts="catalogue children crew drawing experiments figures layout listings load machine measuring page peers "
+        "progress records running starting waiting",
     ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

@@ -6,7 +6,10 @@ from paceline.errors import UsageError
 from paceline.lab.experiment import Experiment
 from paceline.settings.values import near
 
-NAMES = ("turns", "parallel", "processes", "creation")
+NAMES = (
+    "turns", "parallel", "processes", "threads", "creation", "switching", "gil", "blocking",
+    "crash", "servers", "sizing", "admission",
+)  # fmt: skip
 
 
 def experiment_of(name: str) -> Experiment:
