@@ -33,7 +33,7 @@ predicts, measures, and says whether it held here.
 
 \b
   paceline lab list                  the experiments, and how long each takes
-  paceline lab run turns creation    measure two of them; without names, all
+  paceline lab run turns gil         measure two of them; without names, all
   paceline lab run --quick           all, with few repetitions
   paceline lab report                a page of what the last run measured, with pictures
 

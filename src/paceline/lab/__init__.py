@@ -1,11 +1,11 @@
 """The lab: what processes, threads and the GIL do, measured on this machine.
 
-run("creation")         measure one experiment and judge it; `quick=True` with few repetitions
+run("gil")              measure one experiment and judge it; `quick=True` with few repetitions
 NAMES                   the experiments, in the order of the lesson
 
 import paceline.lab
 
-result = paceline.lab.run("creation", quick=True)
+result = paceline.lab.run("gil", quick=True)
 print(result.verdict.text["en"])
 for sample in result.samples:
     print(sample)

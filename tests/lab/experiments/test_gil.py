@@ -12,16 +12,13 @@ from paceline.lab.experiments.gil import (
     INTERVALS_MS,
     WATCHERS,
     WHO,
-    at_a_time,
     case_of,
-    holds_of,
     how_late,
-    overlap_of,
     throughputs,
-    time_by_number,
 )
 from paceline.lab.plots import Kind, Lines, Timeline
 from paceline.lab.samples import Samples
+from paceline.lab.spans import overlap_of
 
 TWO, FREE = Machine(2, True), Machine(2, False)
 IN_TURN = [[[who * 5.0 + at, who * 5.0 + at + 5.0] for at in range(0, 100, 20)] for who in range(WATCHERS)]
@@ -49,18 +46,6 @@ def test_throughput_is_relative_to_one_thread() -> None:
     assert {threads: spread.median for threads, spread in throughputs(samples(1.6)).items()} == pytest.approx(
         {1: 1.0, 2: 1.6, 8: 0.8}
     )
-
-
-def test_time_is_divided_by_how_many_ran() -> None:
-    ran = [[(0, 4)], [(3, 6), (8, 10)]]
-    assert time_by_number(ran) == {1: 7, 2: 1, 0: 2}
-    assert overlap_of(ran) == pytest.approx(0.1)
-    assert at_a_time(ran) == pytest.approx(9 / 8)
-    assert (overlap_of([]), at_a_time([])) == (0, 0)
-
-
-def test_who_goes_on_holds_it_still_and_the_last_one_was_cut_short() -> None:
-    assert holds_of([[(0, 3), (3.5, 5), (10, 12)], [(5, 10)]]) == [5, 5]
 
 
 def test_predictions_differ_with_and_without_it() -> None:

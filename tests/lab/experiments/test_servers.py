@@ -73,7 +73,7 @@ def test_it_held() -> None:
         "It held here. Under calls that block, each of the others did at least 7.5 times what one at a time did; under "
         "calls that compute, the pool did 2.00 times what threads of one process did. While 16 clients made blocking "
         "calls, a process per connection took 22 MiB, a thread per connection 6, the pool 9, Paceline 41. Of what the "
-        "best of the others did, Paceline did: quick 100% (one at a time), wait 97% (thread per connection), compute "
+        "best of the others did, Paceline did: quick 100% (one at a time), block 97% (thread per connection), compute "
         "78% (processes × threads), mixed 100% (one at a time)."
     )
     assert "预测成立" in verdict.text.zh
@@ -128,7 +128,7 @@ def test_a_p99_that_is_longer_in_truth_is_marked() -> None:
     assert [bar.name.en for bar in p99.bars][:2] == ["one at a time (at least)", "thread per connection"]
     table = EXPERIMENT.tabulate(TWO, kept)
     rows = [[cell.en for cell in row] for row in table.rows]
-    assert rows[0] == ["quick calls", "one at a time", "1,000", "1.00", "≥ 9.0", "5.0", "3", "40"]
+    assert rows[0] == ["quick", "one at a time", "1,000", "1.00", "≥ 9.0", "5.0", "3", "40"]
     assert rows[1][4] == "9.0"
     assert len(rows) == len(SERVERS) * len(KINDS)
 

@@ -136,7 +136,7 @@ def test_what_was_not_measured_is_left_empty() -> None:
 
 def test_the_table() -> None:
     rows = [[cell.en for cell in row] for row in EXPERIMENT.tabulate(TWO, samples()).rows]
-    assert rows[0] == ["calls that wait 5 ms", "1 × 1", "200", "6", "5.0", ""]
+    assert rows[0] == ["wait", "1 × 1", "200", "6", "5.0", ""]
     assert rows[5][1:] == ["2 × 8", "3,200", "100", "5.0", "best, and the formula"]
 
 

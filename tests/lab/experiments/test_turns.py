@@ -11,19 +11,13 @@ from paceline.lab.experiments.turns import (
     EXPERIMENT,
     ONE,
     PROGRAMS,
-    at_a_time,
-    idle_of,
-    lengths_of,
     others_between,
-    overlap_of,
     round_robin,
-    shares_of,
-    time_by_number,
-    turns_of,
     waits_of,
 )
 from paceline.lab.plots import Bars, Kind, Timeline
 from paceline.lab.samples import Samples
+from paceline.lab.spans import overlap_of, turns_of
 
 TWO = Machine(2, True)
 IN_TURN = list(range(PROGRAMS))
@@ -61,27 +55,7 @@ def test_quanta_do_not_add_up_their_rounding() -> None:
     assert ended == 1000.0
 
 
-# What spans say
-
-
-def test_turns_are_in_the_order_of_time_and_one_that_goes_on_is_one() -> None:
-    assert turns_of([[(0, 3), (3.5, 4), (8, 9)], [(4, 8)]]) == [(0, 0, 4), (1, 4, 8), (0, 8, 9)]
-
-
-def test_time_is_divided_by_how_many_ran() -> None:
-    ran = [[(0, 4)], [(3, 6), (8, 10)]]
-    assert time_by_number(ran) == {1: 3 + 2 + 2, 2: 1, 0: 2}
-    assert overlap_of(ran) == pytest.approx(0.1)
-    assert idle_of(ran) == pytest.approx(0.2)
-    assert at_a_time(ran) == pytest.approx((7 + 2 * 1) / 8)
-
-
-def test_shares_are_of_what_they_got_together() -> None:
-    assert shares_of([[(0, 3)], [(5, 6)]]) == [0.75, 0.25]
-
-
-def test_nothing_can_be_said_of_nothing() -> None:
-    assert (overlap_of([]), at_a_time([]), idle_of([[]]), shares_of([[], []])) == (0, 0, 0, [0, 0])
+# What turns say
 
 
 def test_in_round_robin_all_others_run_before_one_runs_again() -> None:
@@ -94,10 +68,6 @@ def test_another_one_that_runs_twice_meanwhile_counts_once() -> None:
 
 def test_a_program_waits_from_its_turn_to_its_next_one() -> None:
     assert waits_of([(0, 0, 1), (1, 1, 5), (0, 5, 6), (1, 7, 8)]) == [4, 2]
-
-
-def test_the_last_turn_was_cut_short_and_does_not_count() -> None:
-    assert lengths_of(samples(spans_of([(0, 0.0, 4.0), (1, 4.0, 8.0), (2, 8.0, 9.0)]))) == [4.0, 4.0]
 
 
 # Prediction and verdict

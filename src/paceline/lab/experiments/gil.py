@@ -9,18 +9,16 @@ Without a GIL theory says other things, and so do prediction and verdict.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from statistics import median
 
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Kind, Lane, Lines, Plot, Series, Timeline
 from paceline.lab.samples import Samples
+from paceline.lab.spans import at_a_time, in_ms, lengths_of, overlap_of, watch_own_clock
 from paceline.lab.study import Study
 from paceline.lab.texts import Text, joined, same
 from paceline.stats.spread import Spread
 
-JUMP_NS = 200_000
-"""A clock that jumps by more than 0.2 ms was not read meanwhile: its thread did not run."""
 WATCHERS = 4
 INTERVALS_MS = (0.5, 5.0, 50.0)
 """5 ms is CPython's own."""
@@ -38,9 +36,6 @@ NEARLY = 0.7
 """Without a GIL, that share of the cores counts as all of them."""
 MOST_LATE_MS = 10.0
 """Without a GIL, who wakes up is less late than that, whatever the interval."""
-
-Span = Sequence[float]
-"""[from, to], in milliseconds after the start."""
 
 
 def piece_of_work(steps: int) -> int:
@@ -61,23 +56,6 @@ def divide_among(threads: int, steps: int) -> float:
         crew.begin()
         crew.answers()  # waits for all
         return now() - begun_s
-
-
-def watch_own_clock(from_ns: int, until_ns: int) -> list[tuple[int, int]]:
-    """Read the clock without a pause; write down when this thread ran: from when to when its clock did not jump."""
-    from paceline.clock import now_ns
-
-    ran = []
-    begun = last = max(from_ns, now_ns())
-    while last < until_ns:
-        seen = now_ns()
-        if seen - last > JUMP_NS:
-            ran.append((begun - from_ns, last - from_ns))
-            begun = seen
-        last = seen
-    if begun < until_ns:
-        ran.append((begun - from_ns, last - from_ns))
-    return ran
 
 
 def how_late(naps: int, interval_s: float, is_disturbed: bool) -> list[float]:
@@ -119,8 +97,7 @@ def measure(study: Study) -> None:
     study.part(0.55, 0.7)
     for round_, _ in study.rounds([WHO], quick=2, full=5):
         ran = _watch_together(0.05 if round_ == 0 else 0.3 if study.quick else 0.8)
-        spans = [[[round(at / 1e6, 4) for at in span] for span in its] for its in ran]
-        study.note(WHO, round_, ran_ms=spans)
+        study.note(WHO, round_, ran_ms=in_ms(ran))
     study.part(0.7, 1)
     cases: list[float | None] = [None, *INTERVALS_MS]
     for round_, interval_ms in study.rounds(cases, quick=2, full=6):
@@ -171,40 +148,6 @@ def throughputs(samples: Samples) -> dict[int, Spread]:
     return found
 
 
-def time_by_number(ran: Sequence[Sequence[Span]]) -> dict[int, float]:
-    """For how long nobody ran (0), one (1), two (2) …, between the first and the last moment."""
-    edges = sorted(edge for spans in ran for begun, ended in spans for edge in ((begun, 1), (ended, -1)))
-    times: dict[int, float] = {}
-    number = 0
-    for (at, change), (then, _) in pairwise(edges):
-        number += change
-        times[number] = times.get(number, 0.0) + then - at
-    return times
-
-
-def overlap_of(ran: Sequence[Sequence[Span]]) -> float:
-    """In what share of the time more than one ran."""
-    times = time_by_number(ran)
-    return sum(time for number, time in times.items() if number > 1) / (sum(times.values()) or 1.0)
-
-
-def at_a_time(ran: Sequence[Sequence[Span]]) -> float:
-    """How many ran at a time, on average over the time in which anybody did."""
-    times = {number: time for number, time in time_by_number(ran).items() if number}
-    return sum(number * time for number, time in times.items()) / (sum(times.values()) or 1.0)
-
-
-def holds_of(ran: Sequence[Sequence[Span]]) -> list[float]:
-    """How long each hold was, in ms: who goes on before another one ran still has the same; the last was cut short."""
-    holds: list[tuple[int, float, float]] = []
-    for begun, ended, who in sorted((begun, ended, who) for who, spans in enumerate(ran) for begun, ended in spans):
-        if holds and holds[-1][0] == who:
-            holds[-1] = (who, holds[-1][1], ended)
-        else:
-            holds.append((who, begun, ended))
-    return [ended - begun for _, begun, ended in holds[:-1]]
-
-
 # Prediction and verdict
 
 
@@ -239,7 +182,7 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     found = {threads: spread.median for threads, spread in throughputs(samples).items() if threads > 1}
     ran = [sample["ran_ms"] for sample in samples.of(WHO)]
     late = {interval: samples.values(case_of(interval), "late_ms") for interval in INTERVALS_MS}
-    holds = [hold for each in ran for hold in holds_of(each)]
+    holds = [hold for each in ran for hold in lengths_of(each)]
     if not found or not holds or not all(late.values()):
         return Verdict.unknown()
     best, overlap = max(found, key=lambda threads: found[threads]), max(overlap_of(each) for each in ran)
@@ -353,7 +296,7 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
         for n, it in throughputs(samples).items()
         if n > 1
     ]
-    holds = Spread.of(hold for each in ran for hold in holds_of(each))
+    holds = Spread.of(hold for each in ran for hold in lengths_of(each))
     overlap = Spread.of(overlap_of(each) * 100 for each in ran)
     quantities += [
         (Text("ran until another did, ms", "连续运行到轮到别人，毫秒"), holds),

@@ -49,6 +49,13 @@ KINDS = {
     COMPUTE: Text("calls that compute 1 ms", "计算 1 毫秒的调用"),
     MIXED: Text("mixed: 80% quick, 10% block, 10% compute", "混合：80% 快速、10% 阻塞、10% 计算"),
 }
+SHORT = {
+    QUICK: Text("quick", "快速"),
+    WAIT: Text("block", "阻塞"),
+    COMPUTE: Text("compute", "计算"),
+    MIXED: Text("mixed", "混合"),
+}
+"""The kinds in a table."""
 
 
 def case_of(server: str, kind: str) -> str:
@@ -216,15 +223,12 @@ def _shares_text(shares: dict[str, tuple[str, Spread] | None]) -> Text:
     for kind, found in shares.items():
         if found is not None:
             best, share = found
-            en.append(f"{kind} {share.median:.0%} ({SERVERS[best].en})")
-            zh.append(f"{_SHORT[kind]} {share.median:.0%}（{SERVERS[best].zh}）")
+            en.append(f"{SHORT[kind].en} {share.median:.0%} ({SERVERS[best].en})")
+            zh.append(f"{SHORT[kind].zh} {share.median:.0%}（{SERVERS[best].zh}）")
     return Text(
         f"Of what the best of the others did, Paceline did: {', '.join(en)}.",
         f"与其余四种中最好的相比，Paceline 完成了：{'，'.join(zh)}。",
     )
-
-
-_SHORT = {QUICK: "快速", WAIT: "阻塞", COMPUTE: "计算", MIXED: "混合"}
 
 
 def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
@@ -273,7 +277,7 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
         Text("threads or processes made", "创建的线程或进程数"),
     ]
     rows = []
-    for kind, kind_name in KINDS.items():
+    for kind, kind_name in SHORT.items():
         for server, name in SERVERS.items():
             case = case_of(server, kind)
             quantities = ("calls_per_s", "p50_ms", "p99_ms", "pss_bytes", "at_once", "made")

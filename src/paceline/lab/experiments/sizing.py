@@ -34,6 +34,8 @@ KINDS = {
     COMPUTE: Text("calls that compute 1 ms", "计算 1 毫秒的调用"),
     HALF: Text("calls that compute 1 ms and wait 1 ms", "计算 1 毫秒、等待 1 毫秒的调用"),
 }
+SHORT = {WAIT: Text("wait", "等待"), COMPUTE: Text("compute", "计算"), HALF: Text("both", "两者")}
+"""The kinds in a table."""
 
 Pair = tuple[int, int]
 """Workers, threads of each."""
@@ -211,7 +213,7 @@ def tabulate(machine: Machine, samples: Samples) -> Table:
         Text("", ""),
     ]
     rows = []
-    for kind, name in KINDS.items():
+    for kind, name in SHORT.items():
         found = surface(samples, kind)
         marked = dict(_marks(machine, kind, found)) if found else {}
         for pair, rate in found.items():

@@ -9,22 +9,26 @@ Beside it stands an exact simulation of round robin with the length of turn that
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from statistics import median
 
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Bar, Bars, Kind, Lane, Plot, Timeline
 from paceline.lab.samples import Samples
+from paceline.lab.spans import (
+    at_a_time,
+    idle_of,
+    in_ms,
+    lengths_of,
+    overlap_of,
+    shares_of,
+    turns_of,
+    watch_own_clock,
+)
 from paceline.lab.study import Study
 from paceline.lab.texts import Text, same
 from paceline.stats.spread import Spread
 
-Span = Sequence[float]
-"""[from, to], in milliseconds after the start."""
-
 PROGRAMS = 8
-JUMP_NS = 200_000
-"""A clock that jumps by more than 0.2 ms was not read meanwhile: its program did not run."""
 
 ONE, ALL = "one core", "all cores"
 
@@ -34,25 +38,6 @@ MOST_IDLE = 0.05
 WITHIN = 0.25
 """Each share may be a quarter more or less than an eighth."""
 ROUNDS_DRAWN = 3
-
-
-def watch_own_clock(from_ns: int, until_ns: int) -> list[tuple[int, int]]:
-    """Read the clock without a pause; write down when this program ran: from when to when its clock did not jump."""
-    from paceline.clock import now_ns
-
-    while now_ns() < from_ns:  # all begin at the same moment
-        pass
-    ran = []
-    begun = last = now_ns()
-    while last < until_ns:
-        seen = now_ns()
-        if seen - last > JUMP_NS:
-            ran.append((begun - from_ns, last - from_ns))
-            begun = seen
-        last = seen
-    if begun < until_ns:
-        ran.append((begun - from_ns, last - from_ns))
-    return ran
 
 
 def run_beside_each_other(cores: set[int], seconds: float) -> list[list[tuple[int, int]]]:
@@ -94,57 +79,11 @@ def measure(study: Study) -> None:
             round_,
             cores=sorted(chosen),
             lasted_ms=seconds * 1e3,
-            ran_ms=[[[round(at / 1e6, 4) for at in span] for span in spans] for spans in ran],
+            ran_ms=in_ms(ran),
         )
 
 
 # What the spans say
-
-
-def turns_of(ran: Sequence[Sequence[Span]]) -> list[tuple[int, float, float]]:
-    """(who, from, to) in the order of time.  Who goes on before another one ran is still at the same turn."""
-    turns: list[tuple[int, float, float]] = []
-    for begun, ended, who in sorted((begun, ended, who) for who, spans in enumerate(ran) for begun, ended in spans):
-        if turns and turns[-1][0] == who:
-            turns[-1] = (who, turns[-1][1], ended)
-        else:
-            turns.append((who, begun, ended))
-    return turns
-
-
-def time_by_number(ran: Sequence[Sequence[Span]]) -> dict[int, float]:
-    """For how long nobody ran (0), one (1), two (2) …, between the first and the last moment."""
-    edges = sorted(edge for spans in ran for begun, ended in spans for edge in ((begun, 1), (ended, -1)))
-    times: dict[int, float] = {}
-    number = 0
-    for (at, change), (then, _) in pairwise(edges):
-        number += change
-        times[number] = times.get(number, 0.0) + then - at
-    return times
-
-
-def overlap_of(ran: Sequence[Sequence[Span]]) -> float:
-    """In what share of the time more than one ran."""
-    times = time_by_number(ran)
-    return sum(time for number, time in times.items() if number > 1) / (sum(times.values()) or 1.0)
-
-
-def idle_of(ran: Sequence[Sequence[Span]]) -> float:
-    """In what share of the time none of them ran."""
-    times = time_by_number(ran)
-    return times.get(0, 0.0) / (sum(times.values()) or 1.0)
-
-
-def at_a_time(ran: Sequence[Sequence[Span]]) -> float:
-    """How many ran at a time, on average over the time in which anybody did."""
-    times = {number: time for number, time in time_by_number(ran).items() if number}
-    return sum(number * time for number, time in times.items()) / (sum(times.values()) or 1.0)
-
-
-def shares_of(ran: Sequence[Sequence[Span]]) -> list[float]:
-    """What share each got of what they got together."""
-    times = [sum(ended - begun for begun, ended in spans) for spans in ran]
-    return [time / (sum(times) or 1.0) for time in times]
 
 
 def others_between(turns: Sequence[tuple[int, float, float]]) -> list[int]:
@@ -169,9 +108,9 @@ def round_robin(order: Sequence[int], quantum: float, until: float) -> Iterator[
         turn += 1
 
 
-def lengths_of(samples: Samples) -> list[float]:
-    """Of all turns on one core but the last of each round, which the end cut short; in ms."""
-    return [ended - begun for sample in samples.of(ONE) for _, begun, ended in turns_of(sample["ran_ms"])[:-1]]
+def _lengths(samples: Samples) -> list[float]:
+    """Of the turns on one core, in ms."""
+    return [length for sample in samples.of(ONE) for length in lengths_of(sample["ran_ms"])]
 
 
 def predict(machine: Machine) -> Prediction:
@@ -190,7 +129,7 @@ def predict(machine: Machine) -> Prediction:
 
 def judge(_machine: Machine, samples: Samples) -> Verdict:
     found = [sample["ran_ms"] for sample in samples.of(ONE)]
-    lengths = lengths_of(samples)
+    lengths = _lengths(samples)
     between = [count for ran in found for count in others_between(turns_of(ran))]
     if not lengths or not between:
         return Verdict.unknown()
@@ -244,7 +183,7 @@ _WHY = {
 
 
 def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
-    lengths = lengths_of(samples)
+    lengths = _lengths(samples)
     if not lengths:
         return []
     quantum = median(lengths)
@@ -308,7 +247,7 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
     ran = {case: [sample["ran_ms"] for sample in samples.of(case)] for case in (ONE, ALL)}
     idle = [idle_of(each) * 100 for each in ran[ONE]]
     quantities: list[tuple[Text, list[float], int]] = [
-        (Text("a turn on one core, ms", "单核上一个时间片，毫秒"), lengths_of(samples), 2),
+        (Text("a turn on one core, ms", "单核上一个时间片，毫秒"), _lengths(samples), 2),
         (
             Text("from a turn of a program to its next one, ms", "同一程序两次运行之间的间隔，毫秒"),
             [wait for each in ran[ONE] for wait in waits_of(turns_of(each))],
