@@ -95,7 +95,7 @@ ROOMS: Mapping[str, Room] = {
         6,
         pure="experiment plots samples study style terminal texts wording",
         acts="catalogue children crew drawing experiments figures layout listings load machine measuring page peers "
-        "progress records running spans starting waiting",
+        "progress records results running spans starting waiting",
     ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

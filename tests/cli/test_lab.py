@@ -19,8 +19,10 @@ from leftovers import children_of, eventually, wait_gone
 from paceline.errors import HostError
 from paceline.lab import records, running
 from paceline.lab.catalogue import NAMES, experiment_of
+from paceline.lab.listings import source_of
+from paceline.lab.machine import machine_of
 from paceline.lab.records import Writer, read, read_folder
-from paceline.lab.running import Result, result_of
+from paceline.lab.results import Result, result_of
 from testbed import COMMAND
 
 if typing.TYPE_CHECKING:
@@ -39,13 +41,15 @@ def _at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kept(name: str, folder: Path, *, quick: bool = True, seed: int = 7, why: str = "") -> Result:
     """What a run would have kept: numbers that are known."""
-    writer = Writer(folder, name, MACHINE, {"quick": quick, "seed": seed})
+    experiment = experiment_of(name)
+    told, code = experiment.predict(machine_of(MACHINE)), source_of(experiment.shown)
+    writer = Writer(folder, name, MACHINE, {"quick": quick, "seed": seed}, told, code)
     if name == "creation":
         for case, took in TOOK_US.items():
             writer.write(sample={"case": case, "round": 1, "took_us": [took]})
     writer.write(end={"seconds": 1.0, "finished": not why, "why": why})
     writer.close()
-    return result_of(read(writer.path), writer.path)
+    return result_of(read(writer.path))
 
 
 class Measuring:
@@ -76,8 +80,9 @@ def two_names(monkeypatch: pytest.MonkeyPatch) -> None:
     creation = experiment_of("creation")
     for module in ("paceline.lab.catalogue", "paceline.lab.records"):
         monkeypatch.setattr(f"{module}.NAMES", ("creation", "second"))
-    for place in ("paceline.lab.catalogue.experiment_of", "paceline.lab.running.experiment_of"):
+    for place in ("paceline.lab.catalogue.experiment_of", "paceline.lab.results.experiment_of"):
         monkeypatch.setattr(place, lambda name: replace(creation, name=name))
+    monkeypatch.setattr(sys.modules[__name__], "experiment_of", lambda name: replace(creation, name=name))
 
 
 def test_alone_it_shows_its_help(run: "Run") -> None:
@@ -122,8 +127,8 @@ def test_in_a_folder_that_is_named_and_in_chinese(run: "Run", measuring: Measuri
     ended = run("lab", "run", "creation", "creation", "--out", "my results", "--lang", "zh")
     assert [(name, quick) for name, quick, _ in measuring.calls] == [("creation", False)]
     assert "  结论 ✓  在这台机器上预测成立" in ended.out
-    assert ended.out.endswith("draw them by:  paceline lab report --from 'my results'\n")
-    assert len(read_folder(Path("my results"))) == 1
+    assert ended.out.endswith("用这条命令生成报告：  paceline lab report --from 'my results'\n")
+    assert len(read_folder(Path("my results"))[0]) == 1
 
 
 @pytest.mark.parametrize("words", [(), ("all",), ("creation", "all")])
@@ -214,7 +219,7 @@ def test_what_is_wrong_is_named_with_the_remedy(
     assert measuring.calls == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(number: signal.Signals, folder: Path) -> None:
     words = [*COMMAND, "lab", "run", "creation", "--out", "r", "--seed", "7", "--quiet"]
     path = folder / "r" / "creation.jsonl"
@@ -248,7 +253,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("page")
 def test_a_report_of_the_last_run(run: "Run", folder: Path) -> None:
-    results = records.new_folder(None)
+    results = records.new_folder(None, [])
     kept("creation", results)
     ended = run("lab", "report")
     assert (ended.code, ended.err) == (0, "")

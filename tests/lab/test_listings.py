@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from paceline.lab.catalogue import NAMES, experiment_of
-from paceline.lab.listings import listing_of, marked
+from paceline.lab.listings import marked, source_of
 
 
 def shown() -> int:
@@ -21,7 +21,7 @@ def plain(listing: str) -> str:
 
 
 def test_words_texts_and_comments_are_marked_and_all_is_escaped() -> None:
-    assert listing_of([shown]) == (
+    assert marked(source_of([shown])) == (
         '<b>def</b> shown() -&gt; int:\n    <i>"""A &lt;text&gt;."""</i>\n'
         "    <b>return</b> 1 &amp; 3  <em># a comment</em>"
     )
@@ -33,10 +33,10 @@ def test_nothing_is_lost_whatever_it_is(source: str) -> None:
 
 
 def test_what_has_no_source_is_named() -> None:
-    assert listing_of([len]) == "<em># len: …</em>"
+    assert source_of([len, shown]).startswith("# len: …\n\n\ndef shown()")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_experiments_show_is_what_is_in_their_files(name: str) -> None:
     for function in experiment_of(name).shown:
-        assert plain(listing_of([function])) == textwrap.dedent(inspect.getsource(function)).strip("\n")
+        assert plain(marked(source_of([function]))) == textwrap.dedent(inspect.getsource(function)).strip("\n")

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Any
 
 import pytest
 
-from paceline.lab.experiment import Table
+from paceline import __version__
+from paceline.lab.catalogue import experiment_of
+from paceline.lab.experiment import Prediction, Table
+from paceline.lab.listings import source_of
+from paceline.lab.machine import machine_of
 from paceline.lab.page import _table, html_of
 from paceline.lab.records import Kept
 from paceline.lab.samples import Samples
-from paceline.lab.texts import same
+from paceline.lab.texts import Text, same
 
 pytest.importorskip("matplotlib", reason="the extra `lab` is not installed")
 
+CREATION = experiment_of("creation")
 MACHINE: dict[str, Any] = {
     "cores": 2,
     "gil": True,
@@ -33,7 +39,11 @@ SAMPLES = Samples.made({"case": case, "round": 1, "took_us": [took, took * 1.1]}
 def kept(
     samples: Samples = SAMPLES, *, finished: bool = True, why: str = "", machine: dict[str, Any] = MACHINE
 ) -> Kept:
-    return Kept("creation", machine, {"quick": True, "seed": 7}, 1_700_000_000.0, samples, 1.5, finished, why)
+    its = machine_of(machine)
+    return Kept(
+        "creation", machine, {"quick": True, "seed": 7, "for_s": 0.2}, 1_700_000_000.0, CREATION.predict(its),
+        source_of(CREATION.shown), samples, 1.5, finished, why, Path("r/creation.jsonl"),
+    )  # fmt: skip
 
 
 class Reader(HTMLParser):
@@ -84,7 +94,8 @@ def test_it_has_question_prediction_picture_verdict_code_and_figures() -> None:
     for said in (
         "What does it cost to create one?", "at least 3 times", "It held here: a thread took", "✓ Verdict: held",
         "os.fork()", "<AMD>", "2023-11-14 22:13 UTC", "0.1 · 0.2 · 0.3",
-        "✓ 1 held", "Repetitions: 1 of each of 4 cases. 4 measurements, a quick run, seed 7.", "It took 1.5 s.",
+        "✓ 1 held", "Rounds: 1 of each of 4 cases. 4 records, a quick run, seed 7. Measured with: for_s 0.2. Begun",
+        "It took 1.5 s.",
     ):  # fmt: skip
         assert said in text
     assert page.count("<svg") == 1
@@ -114,6 +125,28 @@ def test_what_was_measured_elsewhere_says_so_in_its_part() -> None:
     assert "than the first" not in Reader(html_of([kept(), kept()], "en")).text
 
 
+def test_what_was_predicted_and_run_is_as_it_was_kept() -> None:
+    old = replace(kept(), prediction=Prediction(Text("It will <b>.", "会的。")), code="old = 1 < 2")
+    page = html_of([old], "en")
+    assert "It will &lt;b&gt;." in page
+    assert "old = 1 &lt; 2" in page
+    assert "os.fork()" not in page
+    assert "Measured by" not in page
+    older = replace(old, machine={**MACHINE, "paceline": "0.0.1"})
+    assert f"Measured by Paceline 0.0.1, judged and drawn by {__version__}." in Reader(html_of([older], "en")).text
+
+
+@pytest.mark.parametrize("took", ["x", {"a": 1}, [None], float("nan")])
+def test_samples_of_another_kind_cost_only_their_own_part(took: object) -> None:
+    foreign = Samples.made({"case": case, "round": 1, "took_us": took} for case in TOOK)
+    page = html_of([kept(foreign), kept()], "en")
+    assert page.count("<section") == 2
+    assert page.count("<svg") >= 1
+    if not isinstance(took, float):
+        assert "These samples are not as this version of the lab writes them" in page
+        assert "? Verdict: too little was measured" in Reader(page).text
+
+
 def test_nothing_in_a_file_is_markup() -> None:
     hostile = {**MACHINE, "kernel": "<script>alert(1)</script>", "python": '"&'}
     page = html_of([kept(finished=False, why="<img src=x>", machine=hostile)], "en")
@@ -130,7 +163,7 @@ def test_a_table_has_its_numbers_to_the_right_and_a_long_one_is_folded(rows: int
     )
     assert ("<details open>" in table) is is_open
     assert '<th scope="col">what</th><th scope="col" class="number">took</th>' in table
-    assert '<td>1 &lt;core&gt;</td><td class="number">3.0</td><td>so</td>' in table
+    assert '<th scope="row">1 &lt;core&gt;</th><td class="number">3.0</td><td>so</td>' in table
     assert _table(Table(columns, []), "en") == ""
 
 

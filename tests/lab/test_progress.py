@@ -12,21 +12,27 @@ from paceline.lab.running import Progress
 
 def fed(on_progress: Progress | None) -> None:
     assert on_progress is not None
-    for seconds, share in ((0.1, -1.0), (5.1, 0.25), (5.2, 0.3), (5.3, -1.0), (11.0, 0.5)):
+    for seconds, share in ((0.1, 0.0), (5.1, 0.25), (5.2, 0.3), (11.0, 0.5)):
         on_progress("b", share, seconds)
 
 
 def test_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown(["a", "b"], [10.0, 20.0], 1, quiet=False) as on_progress:
+    with shown(["a", "b"], [10.0, 20.0], 1, quiet=False, language="en") as on_progress:
         fed(on_progress)
     assert capsys.readouterr() == ("", "b (2 of 2): 25 %, about 0:15 left\nb (2 of 2): 50 %, about 0:11 left\n")
 
 
+def test_in_chinese(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown(["a", "b"], [10.0, 20.0], 1, quiet=False, language="zh") as on_progress:
+        fed(on_progress)
+    assert capsys.readouterr().err.splitlines()[-1] == "b（第 2 个，共 2 个）：50 %，大约还需 0:11"
+
+
 def test_nothing_when_nobody_wants_it_or_could_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with shown(["a"], [1.0], 0, quiet=True) as on_progress:
+    with shown(["a"], [1.0], 0, quiet=True, language="en") as on_progress:
         assert on_progress is None
     monkeypatch.setattr(sys, "stderr", None)
-    with shown(["a"], [1.0], 0, quiet=False) as on_progress:
+    with shown(["a"], [1.0], 0, quiet=False, language="en") as on_progress:
         assert on_progress is None
 
 
@@ -40,7 +46,7 @@ def test_on_a_terminal_there_is_a_bar_if_rich_is_there(has_rich: bool, monkeypat
     monkeypatch.setenv("TERM", "xterm")
     with open(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        with shown(["a", "b"], [10.0, 20.0], 1, quiet=False) as on_progress:
+        with shown(["a", "b"], [10.0, 20.0], 1, quiet=False, language="en") as on_progress:
             fed(on_progress)
         monkeypatch.undo()
     seen = b""

@@ -14,6 +14,7 @@ from leftovers import children_of, eventually, is_alive, wait_gone
 from paceline.errors import HostError, UsageError
 from paceline.lab import running
 from paceline.lab.records import Writer, read
+from paceline.lab.results import Result
 from paceline.lab.running import measure
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -27,10 +28,11 @@ NOTE = """if True:
 FOR_EVER = "threading.Event().wait()"
 
 
-def measured(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> running.Result:
+def measured(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
     """By a process that runs this code; its one sample was kept."""
     monkeypatch.setattr(running, "_BOOT", NOTE + code)
     result = measure("creation", folder, quick=True, seed=7)
+    assert result.path == folder / "creation.jsonl"
     assert [dict(sample) for sample in result.samples] == [{"case": "a", "round": 1}]
     return result
 
@@ -43,13 +45,18 @@ def test_for_real() -> None:
     assert {"pool", "thread", "fork", "spawn"} <= set(result.samples.cases)
     assert {sample["round"] for sample in result.samples} == set(range(1, 11))
     assert result.verdict.held is not None
+    assert result.path is None, "nobody wanted it kept"
+    assert len(result.plots) == 1
     assert max(share for _, share, _ in progress) == 1.0
     assert [seconds for _, _, seconds in progress] == sorted(seconds for _, _, seconds in progress)
 
 
 def test_who_says_no_seed_gets_one_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "_BOOT", "")
-    seeds = {measure("creation", tmp_path, quick=True, seed=None).settings["seed"] for _ in range(3)}
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    seeds = {measure("creation", folder, quick=True, seed=None).settings["seed"] for folder in folders}
     assert len(seeds) == 3
 
 
@@ -74,7 +81,7 @@ def test_a_process_that_ends_in_the_middle(
     assert not result.finished
     assert result.why == why
     assert result.verdict.held is None
-    assert (read(result.path).why, result.path) == (why, tmp_path / "creation.jsonl")
+    assert (read(tmp_path / "creation.jsonl").why, result.path) == (why, tmp_path / "creation.jsonl")
 
 
 def test_whom_it_has_started_holds_up_nobody_and_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +99,8 @@ def test_one_that_closes_its_pipe_and_stays_is_ended(tmp_path: Path, monkeypatch
 
 def test_one_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "_BOOT", FOR_EVER.replace("threading", "__import__('threading')"))
-    monkeypatch.setattr(running, "LONGEST_S", 0.05)
+    monkeypatch.setattr(running, "LEAST_S", 0.05)
+    monkeypatch.setattr(running, "LONGEST", 0)
     result = measure("creation", tmp_path, quick=True, seed=7)
     assert (result.finished, result.why) == (False, "it had not ended after 0.05 s")
 
@@ -176,7 +184,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tmp_path: Path) -> No
 
 
 def test_samples_come_as_they_were_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = measured("os._exit(0)", tmp_path, monkeypatch).path
+    measured("os._exit(0)", tmp_path, monkeypatch)
+    path = tmp_path / "creation.jsonl"
     head, sample, end = (json.loads(line) for line in path.read_text().splitlines())
     assert head["head"]["settings"] == {"quick": True, "seed": 7}
     assert sample == {"sample": {"case": "a", "round": 1}}

@@ -95,9 +95,9 @@ def test_the_list_has_the_times_and_their_sum() -> None:
 @pytest.mark.parametrize(
     ("at", "share", "seconds", "left"),
     [
-        (0, -1.0, 0.0, 60.0),
-        (0, -1.0, 4.0, 56.0),
-        (0, -1.0, 99.0, 50.0),
+        (0, 0.0, 0.0, 60.0),
+        (0, 0.0, 4.0, 56.0),
+        (0, 0.0, 99.0, 50.0),
         (0, 0.05, 3.0, 57.0),
         (0, 0.5, 20.0, 70.0),
         (0, 0.5, 5.0, 55.0),
@@ -113,5 +113,6 @@ def test_the_time_left_is_that_of_this_run_as_soon_as_it_can_be_told(
 
 
 def test_the_progress_says_where_it_is() -> None:
-    assert progress_text("gil", 3, 12, 0.4, 65.9) == "gil (3 of 12): 40 %, about 1:05 left"
-    assert progress_text("gil", 3, 12, -1.0, 5.0) == "gil (3 of 12): …, about 0:05 left"
+    said = progress_text("gil", 3, 12, 0.4, 65.9)
+    assert said.en == "gil (3 of 12): 40 %, about 1:05 left"
+    assert said.zh == "gil（第 3 个，共 12 个）：40 %，大约还需 1:05"

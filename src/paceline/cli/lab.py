@@ -9,7 +9,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,12 +19,12 @@ import click
 from paceline.cli.options import CommandGroup, subcommand, unwritable, value_of
 from paceline.cli.serve import closing_options
 from paceline.cli.streams import check_output, complain, open_missing_standard_descriptors, show
-from paceline.errors import HostError, PacelineError
+from paceline.errors import PacelineError
 from paceline.settings.values import Choice, Whole
 
 if TYPE_CHECKING:
     from paceline.lab.experiment import Experiment
-    from paceline.lab.running import Result
+    from paceline.lab.results import Result
 
 _INTRODUCTION = """\
 See on this machine what processes, threads and the GIL do: each experiment asks one question, says what theory
@@ -35,7 +34,7 @@ predicts, measures, and says whether it held here.
   paceline lab list                  the experiments, and how long each takes
   paceline lab run turns gil         measure two of them; without names, all
   paceline lab run --quick           all, with few repetitions
-  paceline lab report                a page of what the last run measured, with pictures
+  paceline lab report                a page of the newest measurements, with pictures
 
 Everything happens in processes that it starts itself, on this machine, and that are gone at the end.
 """
@@ -70,7 +69,7 @@ def _list(json_: bool, lang: str | None) -> int:
     for it in experiments:
         question = {"en": it.question.en, "zh": it.question.zh}
         row = {"name": it.name, "question": question, "quick_s": it.quick_s, "full_s": it.full_s}
-        show(json.dumps(row, ensure_ascii=False) + "\n")
+        show(json.dumps(row) + "\n")
     return 0
 
 
@@ -82,29 +81,31 @@ def _run(
 ) -> int:
     open_missing_standard_descriptors()  # before anything is opened: it would get their numbers
     check_output()
-    if sys.platform != "linux":
-        raise HostError(f"the lab measures on Linux only, and this is {sys.platform}; use a Linux machine or container")
     from paceline.host.signals import interrupting
     from paceline.lab.catalogue import experiment_of
     from paceline.lab.records import new_folder
+    from paceline.lab.running import check_platform
+    from paceline.lab.terminal import interrupted_text, kept_text
 
+    check_platform()
     experiments = [experiment_of(name) for name in _chosen(names)]
     language = _language(lang)
     given = value_of("--seed", _SEED, seed)
     chance = secrets.randbelow(1 << 32) if given is None else given
-    folder = new_folder(out)
+    folder = new_folder(out, [it.name for it in experiments])
+    report = _report_command(folder, out)
     tell = _said_on_standard_error(quiet) if json_ else show
     failed = 0
     try:
-        with interrupting(signal.SIGTERM):
-            for result in _results(experiments, folder, quick=quick, seed=chance, quiet=quiet):
+        with interrupting(signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone, or the connection to it
+            for result in _results(experiments, folder, quick=quick, seed=chance, quiet=quiet, language=language):
                 failed += result is None or not result.finished
                 if result is not None:
                     show(_json_of(result) if json_ else _text_of(result, language))
     except KeyboardInterrupt:
-        complain(f"interrupted; what was measured so far is kept in {folder}: {_report_command(folder, out)}")
+        complain(interrupted_text(str(folder), report)[language])
         return 130
-    tell(f"Seed {chance}. The results are in {folder}; draw them by:  {_report_command(folder, out)}\n")
+    tell(kept_text(chance, str(folder), report)[language] + "\n")
     return 1 if failed else 0
 
 
@@ -116,18 +117,19 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 def _results(
-    experiments: "Sequence[Experiment]", folder: Path, *, quick: bool, seed: int, quiet: bool
+    experiments: "Sequence[Experiment]", folder: Path, *, quick: bool, seed: int, quiet: bool, language: str
 ) -> "Iterator[Result | None]":
     """One after the other; None for one that failed in a way that nobody foresaw: it does not stop the others."""
     from paceline.lab import progress
     from paceline.lab.running import measure
+    from paceline.lab.terminal import failed_text
 
     names = [it.name for it in experiments]
     expected_s = [it.quick_s if quick else it.full_s for it in experiments]
     for at, name in enumerate(names):
         result = None
         try:
-            with progress.shown(names, expected_s, at, quiet=quiet) as on_progress:
+            with progress.shown(names, expected_s, at, quiet=quiet, language=language) as on_progress:
                 result = measure(name, folder, quick=quick, seed=seed, on_progress=on_progress)
         except PacelineError:
             raise
@@ -135,7 +137,7 @@ def _results(
             traceback.print_exc()
             complain(f"{name}: failed, which is a bug in Paceline; the others go on")
         if result is not None and not result.finished:
-            complain(f"{name}: {result.why}; what it had measured is kept")
+            complain(failed_text(name, result.why)[language])
         yield result
 
 
@@ -171,8 +173,7 @@ def _json_of(result: "Result") -> str:
             "finished": result.finished,
             "why": result.why,
             "file": str(result.path),
-        },
-        ensure_ascii=False,
+        }
     ) + "\n"  # fmt: skip
 
 
@@ -190,27 +191,44 @@ def _report_command(folder: Path, out: str | None) -> str:
 def _report(lang: str | None, out: str | None, from_: str | None) -> int:
     open_missing_standard_descriptors()
     check_output()
-    from paceline.lab.records import newest_folder, read_folder
+    from paceline.lab.records import home, read_folder, read_newest
 
     language = _language(lang)
-    folder = newest_folder() if from_ is None else Path(from_)
-    kept = read_folder(folder)
+    kept, left_out = read_newest() if from_ is None else read_folder(Path(from_))
     from paceline.lab.page import html_of
 
     page = html_of(kept, language)
+    for why in left_out:
+        complain(f"left out: {why}")
     if out == "-":
-        show(page)
+        show(page, "utf-8")
         return 0
     path = DEFAULT_PAGE if out is None else out
     replaced = os.path.exists(path)
     try:
-        Path(path).write_text(page, encoding="utf-8")
+        _write_whole(path, page)
     except OSError as error:
         raise unwritable("--out", path, error) from None
     experiments = "1 experiment" if len(kept) == 1 else f"{len(kept)} experiments"
+    folders = {one.path.parent for one in kept}
+    of = str(kept[0].path.parent) if len(folders) == 1 else f"{len(folders)} runs in {home()}"
     before = "; it took the place of what was there" if replaced else ""
-    show(f"{path}: {experiments} of {folder}{before}\n")
+    show(f"{path}: {experiments} of {of}{before}\n")
     return 0
+
+
+def _write_whole(path: str, text: str) -> None:
+    """All of it or nothing: a page that was there stays there when the disk is full."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a device, a pipe
+        Path(path).write_text(text, encoding="utf-8")
+        return
+    target = Path(os.path.realpath(path))
+    passing = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        passing.write_text(text, encoding="utf-8")
+        passing.replace(target)
+    finally:
+        passing.unlink(missing_ok=True)
 
 
 # The command line
@@ -252,7 +270,11 @@ _COMMANDS = [
             click.Argument(["names"], nargs=-1, required=False, type=click.UNPROCESSED, metavar="[NAME…|all]"),
             _option("quick", "", "Few repetitions: all experiments in a minute and a half, on two cores."),
             _option("seed", "N", "Of all that is left to chance. [default: another one each time, and shown]"),
-            _option("out", "FOLDER", "Keep the results there. [default: a new one in ~/.local/share/paceline/lab]"),
+            _option(
+                "out",
+                "FOLDER",
+                "Keep the results there, where none of these are. [default: a new one in ~/.local/share/paceline/lab]",
+            ),
             _option("json_", "", "JSON, one object a line for each experiment, with every sample."),
             _lang("what is shown"),
             _option("quiet", "", "No progress."),
@@ -262,11 +284,12 @@ _COMMANDS = [
         "report",
         _report,
         "Make a page of what was measured, with pictures.",
-        "The page is one HTML file that needs no network. It is made of the results alone, be they of another machine.",
+        "The page is one HTML file that needs no network. It is made of the results alone, be they of another machine: "
+        "of each experiment the newest one that came to its end, or of those in a folder.",
         [
             _lang("the page"),
             _option("out", "FILE", f"Where the page is written; - is standard output. [default {DEFAULT_PAGE}]"),
-            _option("from_", "FOLDER", "The results of this folder. [default: those of the last run]"),
+            _option("from_", "FOLDER", "The results of this folder. [default: of each experiment the newest]"),
         ],
     ),
 ]

@@ -12,10 +12,15 @@ class NobodyReadsError(Exception):
     """Standard output is a pipe whose reader is gone: the ordinary end of `paceline --help | head`."""
 
 
-def show(text: str) -> None:
-    """Write a result to standard output.  Raises NobodyReadsError, or HostError when it cannot be written."""
+def show(text: str, encoding: str | None = None) -> None:
+    """Write a result to standard output; in this encoding, whatever a terminal would have.
+
+    Raises NobodyReadsError, or HostError when it cannot be written.
+    """
     check_output()
     try:
+        if encoding is not None and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding=encoding)
         try:
             sys.stdout.write(text)
         except UnicodeEncodeError:  # a terminal that cannot show × shall at least show the rest

@@ -31,6 +31,7 @@ def svg(plot: Plot, language: str) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # the reader has it
         mpl.rcdefaults()  # whatever the user's matplotlibrc says
         mpl.rcParams.update(SETTINGS)
+        mpl.rcParams["svg.hashsalt"] = in_words(plot, language)  # names in it are its own, on a page with others
         figure = figure_of(plot, language)
         FigureCanvasSVG(figure)
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)

@@ -1,4 +1,4 @@
-"""The code that was run, as HTML: as it is in the file, with words of Python, texts and comments marked.
+"""The code that was run: its source, and that as HTML with its words of Python, texts and comments marked.
 
 keyword   b        text   i        comment   em
 """
@@ -13,9 +13,9 @@ from html import escape
 from typing import Any
 
 
-def listing_of(functions: Sequence[Callable[..., Any]]) -> str:
+def source_of(functions: Sequence[Callable[..., Any]]) -> str:
     """Their sources, one below the other; what has no source any more is named."""
-    return "\n\n".join(marked(_source(function)) for function in functions)
+    return "\n\n\n".join(_source(function) for function in functions)
 
 
 def _source(function: Callable[..., Any]) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,12 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
+def _keep_to(cores: int) -> None:
+    """Where a quota feeds fewer cores than we may use, use no more: else all stand still for a part of each period."""
+    with suppress(OSError):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
 def main(name: str, out_fd: int, quick: bool, seed: int, parent: int) -> int:
     """Measure; 0 when it is done, 130 when it was interrupted, 1 when it failed: then `failed` says why in a line."""
     os.set_inheritable(out_fd, False)
@@ -40,7 +47,9 @@ def main(name: str, out_fd: int, quick: bool, seed: int, parent: int) -> int:
         signal.signal(signal.SIGINT, _on_interrupt)  # a shell's background job inherits it ignored
         if not die_with_parent(parent, signal.SIGINT):
             return 130
-        experiment_of(name).measure(Study(machine.look(), quick=quick, seed=seed, tell=tell))
+        here = machine.look()
+        _keep_to(here.cores)
+        experiment_of(name).measure(Study(here, quick=quick, seed=seed, tell=tell))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -6,22 +6,26 @@ Whatever is not of this file is escaped where it is put in.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from paceline import __version__
+from paceline.errors import PacelineError
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
 from paceline.lab.drawing import svg
-from paceline.lab.experiment import MARKS, Experiment, Machine, Table, Verdict, cut_short
-from paceline.lab.listings import listing_of
+from paceline.lab.experiment import MARKS, Experiment, Table, Verdict, cut_short
+from paceline.lab.listings import marked
+from paceline.lab.plots import Plot
 from paceline.lab.records import Kept
 from paceline.lab.samples import Samples
 from paceline.lab.style import STYLE
 from paceline.lab.texts import Text, joined, same
 
 OVER = Text("The lab of Paceline", "Paceline 实验室")
-TITLE = Text("Processes, threads and the GIL, measured on this machine", "进程、线程与 GIL：在这台机器上的实测")
+TITLE = Text("Processes, threads and the GIL, measured", "进程、线程与 GIL：实测报告")
 LEAD = Text(
     "Each experiment asks one question, says what theory predicts, measures, and says whether it held here.",
     "每个实验提出一个问题，给出理论的预测，进行测量，并说明预测在这台机器上是否成立。",
@@ -35,19 +39,28 @@ HELD = {
     None: Text("too little was measured", "数据不足"),
 }
 CLASSES = {True: "held", False: "not-held", None: "unknown"}
-REPEATED = Text("Repetitions: {times} of each of {cases} cases.", "{cases} 种情形，每种重复 {times} 次。")
-REPEATED_ONE = Text("Repetitions: {times}.", "重复 {times} 次。")
-KEPT = Text("{samples} measurements, {kind}, seed {seed}.", "共 {samples} 次测量，{kind}，随机种子 {seed}。")
+REPEATED = Text("Rounds: {times} of each of {cases} cases.", "{cases} 种情形，每种测 {times} 轮。")
+REPEATED_ONE = Text("Rounds: {times}.", "共测 {times} 轮。")
+KEPT = Text("{samples} records, {kind}, seed {seed}.", "共 {samples} 条记录，{kind}，随机种子 {seed}。")
 TOOK = Text("It took {seconds:.1f} s.", "用时 {seconds:.1f} 秒。")
 BEGUN = Text("Begun {at}.", "开始于 {at}。")
 LOADED = Text("Load of the machine before: {load}.", "开始前的系统负载：{load}。")
 ELSEWHERE = Text(
     "Measured on another machine, or in another way, than the first:", "测量的机器或方式与第一个实验不同："
 )
+FOREIGN = Text(
+    "These samples are not as this version of the lab writes them, so nothing can be drawn or concluded; Paceline "
+    "{version} has written them.",
+    "这些数据的格式与本版本的实验室不符，无法绘图，也无法下结论；它们由 Paceline {version} 写成。",
+)
+JUDGED = Text(
+    "Measured by Paceline {then}, judged and drawn by {now}.", "由 Paceline {then} 测量，由 {now} 判断和绘图。"
+)
+MEASURED_BY = Text("Measured with: {settings}.", "测量设置：{settings}。")
 QUICK, FULL = Text("a quick run", "快速运行"), Text("a full run", "完整运行")
 FACTS = {
     "processor": Text("Processor", "处理器"),
-    "cores": Text("Usable cores", "可用核心"),
+    "cores": Text("Usable cores", "可用的核"),
     "memory_mib": Text("Memory", "内存"),
     "kernel": Text("Kernel", "内核"),
     "python": Text("Python", "Python"),
@@ -62,14 +75,25 @@ _SHORT_TABLE = 12
 """One with more rows is folded."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An experiment of the page: what was kept, and what is made of it now.  `is_foreign`: nothing could be."""
+
+    kept: Kept
+    experiment: Experiment
+    verdict: Verdict
+    pictures: Sequence[tuple[str, str]]
+    table: str
+    is_foreign: bool = False
+
+
 def html_of(kept: Sequence[Kept], language: str) -> str:
     """The page, `en` or `zh`.  Raises HostError when what draws is not installed."""
-    judged = [_judged(one) for one in kept]
+    all_shown = [_shown(one, language) for one in kept]
     parts = "".join(
-        _part(f"{number} / {len(kept)}", one, kept[0], *its, language)
-        for number, (one, its) in enumerate(zip(kept, judged, strict=True), 1)
+        _part(f"{number} / {len(kept)}", shown, kept[0], language) for number, shown in enumerate(all_shown, 1)
     )
-    items = "".join(_item(experiment, verdict, language) for experiment, _, verdict in judged)
+    items = "".join(_item(shown, language) for shown in all_shown)
     title = escape(TITLE[language])
     return (
         f'<!DOCTYPE html>\n<html lang="{"zh-CN" if language == "zh" else "en"}">\n<head>\n<meta charset="utf-8">\n'
@@ -78,15 +102,39 @@ def html_of(kept: Sequence[Kept], language: str) -> str:
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n"
         f'<p class="over">{escape(OVER[language])}</p>\n<h1>{title}</h1>\n'
         f'<p class="lead">{escape(LEAD[language])}</p>\n'
-        f"{_count([verdict for _, _, verdict in judged], language)}{_facts(kept, language)}</header>\n"
-        f'<nav id="contents">\n<p class="over">{escape(CONTENTS[language])}</p>\n<ol>\n{items}</ol>\n</nav>\n'
+        f"{_count([shown.verdict for shown in all_shown], language)}{_facts(kept, language)}</header>\n"
+        f'<nav id="contents" aria-labelledby="contents-title">\n'
+        f'<h2 class="over" id="contents-title">{escape(CONTENTS[language])}</h2>\n<ol>\n{items}</ol>\n</nav>\n'
         f"{parts}</main>\n</body>\n</html>\n"
     )
 
 
-def _judged(kept: Kept) -> tuple[Experiment, Machine, Verdict]:
-    experiment, its = experiment_of(kept.experiment), machine.machine_of(kept.machine)
-    return experiment, its, experiment.verdict_on(its, kept.samples)
+def note_of(question: Text, plots: Sequence[Plot], verdict: Verdict, language: str) -> str:
+    """One experiment for a notebook: question, pictures, verdict."""
+    figures = "".join(svg(plot, language) for plot in plots)
+    return (
+        f"<h3>{escape(question[language])}</h3>\n{figures}"
+        f"<p>{MARKS[verdict.held]} {escape(verdict.text[language])}</p>\n"
+    )
+
+
+def _shown(kept: Kept, language: str) -> _Shown:
+    experiment, its, samples = experiment_of(kept.experiment), machine.machine_of(kept.machine), kept.samples
+    if not samples:
+        return _Shown(kept, experiment, Verdict.unknown(), (), "")
+    try:
+        return _Shown(
+            kept,
+            experiment,
+            experiment.verdict_on(its, samples),
+            [(plot.title[language], svg(plot, language)) for plot in experiment.draw(its, samples)],
+            _table(experiment.tabulate(its, samples), language),
+        )
+    except PacelineError:
+        raise
+    except Exception:  # noqa: BLE001 - samples of another version may lack anything
+        said = FOREIGN.filled(version=kept.machine.get("paceline", "?"))
+        return _Shown(kept, experiment, Verdict(None, said), (), "", is_foreign=True)
 
 
 # The head
@@ -107,11 +155,12 @@ def _mark(held: bool | None) -> str:
     return f'<span class="mark" aria-hidden="true">{MARKS[held]}</span>'
 
 
-def _item(experiment: Experiment, verdict: Verdict, language: str) -> str:
+def _item(shown: _Shown, language: str) -> str:
+    held = shown.verdict.held
     return (
-        f'<li><a class="{CLASSES[verdict.held]}" href="#{experiment.name}">{_mark(verdict.held)}'
-        f"<span>{escape(experiment.question[language])}</span>"
-        f'<span class="said">{escape(HELD[verdict.held][language])}</span></a></li>\n'
+        f'<li><a class="{CLASSES[held]}" href="#{shown.experiment.name}">{_mark(held)}'
+        f"<span>{escape(shown.experiment.question[language])}</span>"
+        f'<span class="said">{escape(HELD[held][language])}</span></a></li>\n'
     )
 
 
@@ -150,28 +199,30 @@ def _fact(key: str, value: object, language: str) -> str:
 # One experiment
 
 
-def _part(
-    place: str, kept: Kept, first: Kept, experiment: Experiment, its: Machine, verdict: Verdict, language: str
-) -> str:
-    plots = experiment.draw(its, kept.samples) if kept.samples else ()
+def _part(place: str, shown: _Shown, first: Kept, language: str) -> str:
+    kept, experiment = shown.kept, shown.experiment
     figures = "".join(
-        f"<figure>\n<figcaption>{escape(plot.title[language])}</figcaption>\n"
-        f'<div class="wide" tabindex="0">{svg(plot, language)}</div>\n</figure>\n'
-        for plot in plots
+        f'<figure>\n<figcaption>{escape(title)}</figcaption>\n<div class="wide" {_scrolled(title)}>{picture}</div>\n'
+        "</figure>\n"
+        for title, picture in shown.pictures
     )
-    table = _table(experiment.tabulate(its, kept.samples), language) if kept.samples else ""
     return (
         f'<section id="{experiment.name}">\n<p class="over">{place} · {experiment.name}</p>\n'
         f"<h2>{escape(experiment.question[language])}</h2>\n"
         f"<p>{escape(experiment.explains[language])}</p>\n"
         f"<details>\n<summary>{escape(CODE[language])}</summary>\n"
-        f'<pre tabindex="0"><code>{listing_of(experiment.shown)}</code></pre>\n</details>\n'
+        f"<pre {_scrolled(CODE[language])}><code>{marked(kept.code)}</code></pre>\n</details>\n"
         f'<div class="prediction"><h3>{escape(PREDICTED[language])}</h3>'
-        f"<p>{escape(experiment.predict(its).text[language])}</p></div>\n"
-        f"{figures}{_verdict(verdict, language)}{_cut_short(kept, language)}{table}"
+        f"<p>{escape(kept.prediction.text[language])}</p></div>\n"
+        f"{figures}{_verdict(shown.verdict, language)}{_cut_short(kept, language)}{shown.table}"
         f'<p class="note">{escape(_how(kept)[language])}</p>\n{_differences(kept, first, language)}'
         f'<p class="up"><a href="#contents">↑ {escape(UP[language])}</a></p>\n</section>\n'
     )
+
+
+def _scrolled(name: str) -> str:
+    """What may be wider than the page, for the keyboard and for who hears the page."""
+    return f'tabindex="0" role="region" aria-label="{escape(name)}"'
 
 
 def _verdict(verdict: Verdict, language: str) -> str:
@@ -196,13 +247,22 @@ def _how(kept: Kept) -> Text:
     said = Text(
         KEPT.en.format(samples=count, kind=kind.en, seed=seed), KEPT.zh.format(samples=count, kind=kind.zh, seed=seed)
     )
+    more = {name: value for name, value in kept.settings.items() if name not in ("quick", "seed")}
+    then = kept.machine.get("paceline", __version__)
     return joined(
         _repeated(kept.samples),
         said,
+        MEASURED_BY.filled(settings=", ".join(map(_setting, more.items()))) if more else same(""),
+        JUDGED.filled(then=then, now=__version__) if then != __version__ else same(""),
         BEGUN.filled(at=_minute(kept.began)),
         TOOK.filled(seconds=kept.seconds) if kept.seconds is not None else same(""),
         LOADED.filled(load=" · ".join(map(str, load))) if isinstance(load, list) and load else same(""),
     )
+
+
+def _setting(setting: tuple[str, object]) -> str:
+    name, value = setting
+    return f"{name} {' · '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _repeated(samples: Samples) -> Text:
@@ -245,13 +305,15 @@ def _table(table: Table, language: str) -> str:
         for column, style in zip(table.columns, styles, strict=True)
     )
     rows = "".join(
-        "<tr>" + "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(row, styles, strict=True)) + "</tr>\n"
-        for row in texts
+        f'<tr><th scope="row"{styles[0]}>{escape(first)}</th>'
+        + "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(cells, styles[1:], strict=True))
+        + "</tr>\n"
+        for first, *cells in texts
     )
     return (
         f"<details{' open' if len(texts) <= _SHORT_TABLE else ''}>\n<summary>{escape(FIGURES[language])}</summary>\n"
-        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n'
-        "</table></div>\n</details>\n"
+        f'<div class="wide" {_scrolled(FIGURES[language])}><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody>\n</table></div>\n</details>\n"
     )
 
 

@@ -11,10 +11,8 @@ import select
 import signal
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,9 @@ from paceline.errors import HostError
 from paceline.host.processes import cause_of_code, open_pidfd, send_signal
 from paceline.lab import machine
 from paceline.lab.catalogue import experiment_of
-from paceline.lab.experiment import Machine, Prediction, Verdict
-from paceline.lab.records import Kept, Writer, read
-from paceline.lab.samples import Samples
+from paceline.lab.listings import source_of
+from paceline.lab.records import Writer, read
+from paceline.lab.results import Result, result_of
 
 _BOOT = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
@@ -35,39 +33,17 @@ _BOOT = (
 """What is interrupted while it is still imported ends without a word."""
 POLITE_S = 5.0
 """Asked to end, an experiment has so long to end what it has started."""
-LONGEST_S = 900.0
-"""An experiment that runs longer is given up."""
+LONGEST, LEAST_S = 8, 60.0
+"""An experiment that takes so many times as long as it should, and at least so long, is given up."""
 
 Progress = Callable[[str, float, float], None]
-"""Called with the experiment, the share that is done (0 to 1), and the seconds so far."""
+"""Called with the experiment, the share that is done (0 to 1), and the seconds so far; at least each second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One experiment, measured and judged.
-
-    finished   False when it was cut short, or failed: `why` says so
-    """
-
-    name: str
-    machine: Machine
-    settings: dict[str, Any]
-    samples: Samples
-    seconds: float
-    finished: bool
-    why: str
-    prediction: Prediction
-    verdict: Verdict
-    path: Path
-
-
-def result_of(kept: Kept, path: Path) -> Result:
-    """What a file says, judged."""
-    experiment, its = experiment_of(kept.experiment), machine.machine_of(kept.machine)
-    return Result(
-        kept.experiment, its, kept.settings, kept.samples, kept.seconds or 0.0, kept.finished, kept.why,
-        experiment.predict(its), experiment.verdict_on(its, kept.samples), path,
-    )  # fmt: skip
+def check_platform() -> None:
+    """Raises HostError where the lab cannot measure."""
+    if sys.platform != "linux":
+        raise HostError(f"the lab measures on Linux only, and this is {sys.platform}; use a Linux machine or container")
 
 
 def measure(name: str, folder: Path, *, quick: bool, seed: int | None, on_progress: Progress | None = None) -> Result:
@@ -76,12 +52,16 @@ def measure(name: str, folder: Path, *, quick: bool, seed: int | None, on_progre
     Raises UsageError (no such experiment) or HostError (it cannot be started, or results cannot be kept).
     KeyboardInterrupt goes on to the caller when the file is closed.
     """
-    experiment_of(name)
+    check_platform()
+    experiment, here = experiment_of(name), machine.look()
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    writer = Writer(folder, name, dict(machine.look().facts), {"quick": quick, "seed": seed})
+    writer = Writer(
+        folder, name, here.facts, {"quick": quick, "seed": seed}, experiment.predict(here), source_of(experiment.shown)
+    )
     begun_s, why = now(), "interrupted"
+    longest_s = max(LEAST_S, LONGEST * (experiment.quick_s if quick else experiment.full_s))
     try:
-        why = _measure(name, writer, quick, seed, on_progress, begun_s)
+        why = _measure(name, writer, quick, seed, on_progress, begun_s, longest_s)
     except Exception as error:
         why = str(error) or type(error).__name__
         raise
@@ -90,22 +70,31 @@ def measure(name: str, folder: Path, *, quick: bool, seed: int | None, on_progre
             writer.write(end={"seconds": round(now() - begun_s, 3), "finished": not why, "why": why})
         finally:
             writer.close()
-    return result_of(read(writer.path), writer.path)
+    return result_of(read(writer.path))
 
 
-def _measure(name: str, writer: Writer, quick: bool, seed: int, on_progress: Progress | None, begun_s: float) -> str:
+def _measure(
+    name: str,
+    writer: Writer,
+    quick: bool,
+    seed: int,
+    on_progress: Progress | None,
+    begun_s: float,
+    longest_s: float,
+) -> str:
     """Why it did not finish; empty when it did."""
-    why = ""
+    why, share = "", 0.0
     with _measuring(name, quick, seed) as (process, ended, said):
-        for line in _lines(said, ended, begun_s + LONGEST_S):
-            if "sample" in line:
+        for line in _lines(said, ended, begun_s + longest_s):
+            if "sample" in line or "settings" in line:
                 writer.write(**line)
             elif "failed" in line:
                 why = line["failed"]
+            share = line.get("progress", share)
             if on_progress is not None:
-                on_progress(name, line.get("progress", -1.0), now() - begun_s)
-        if now() - begun_s >= LONGEST_S:
-            return f"it had not ended after {LONGEST_S:g} s"
+                on_progress(name, share, now() - begun_s)
+        if now() - begun_s >= longest_s:
+            return f"it had not ended after {longest_s:g} s"
         if not _is_readable_within(ended, POLITE_S):
             return "its process did not end"
     code = process.wait()
@@ -124,7 +113,7 @@ def _measuring(name: str, quick: bool, seed: int) -> Iterator[tuple["subprocess.
     try:
         try:
             process = subprocess.Popen(
-                [sys.executable, *_flags(), "-c", _BOOT, json.dumps(sys.path), name, *how],
+                [*machine.fresh_python(), "-c", _BOOT, json.dumps(machine.module_path()), name, *how],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[says],
@@ -144,13 +133,6 @@ def _measuring(name: str, quick: bool, seed: int) -> Iterator[tuple["subprocess.
         finally:
             if ended >= 0:
                 os.close(ended)
-
-
-def _flags() -> list[str]:
-    """-P: a student's file `random.py` is not ours.  With the GIL or without it, as here."""
-    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return ["-P"]
-    return ["-P", "-X", f"gil={int(machine.look().has_gil)}"]
 
 
 def _lines(said: int, ended: int, until_s: float) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ Case = TypeVar("Case")
 class Study:
     """`quick`: with few repetitions.  `seed`: of all that is left to chance; `chance` makes it.
 
-    `tell` is called with each line for whoever runs the experiment: `sample=…` or `progress=…`.
+    `tell` is called with each line for whoever runs the experiment: `sample=…`, `settings=…` or `progress=…`.
     """
 
     def __init__(self, machine: Machine, *, quick: bool, seed: int, tell: Callable[..., None]) -> None:
@@ -49,6 +49,10 @@ class Study:
         """A sample: written at once, so that it is kept whatever happens next."""
         if not self._is_warming:
             self._tell(sample={"case": case, "round": round_, **values})
+
+    def settings(self, **values: Any) -> None:
+        """How it is measured: what is not in every sample, with the unit in the name (`clients`, `for_s`)."""
+        self._tell(settings=values)
 
     def progress(self, share: float) -> None:
         """How much of the whole has been done, 0 to 1.  An experiment with several `rounds` may say so by `part`."""

@@ -52,7 +52,8 @@ h2 { font-size: clamp(1.4rem, 4vw, 2rem); line-height: 1.25; margin: .15rem 0 .9
   text-wrap: balance; }
 h3 { font-size: .85rem; margin: 0; font-weight: 650; color: var(--quiet); letter-spacing: .03em; }
 :lang(zh) h1, :lang(zh) h2 { letter-spacing: 0; }
-.over { font-size: .85rem; font-weight: 650; color: var(--quiet); letter-spacing: .03em; margin: 0; }
+.over, h2.over { font-size: .85rem; line-height: inherit; font-weight: 650; color: var(--quiet); margin: 0;
+  letter-spacing: .03em; }
 header { padding: 3.2rem 0 0; }
 header .lead { font-size: 1.2rem; color: var(--quiet); margin: .9rem 0 1.6rem; max-width: 42rem; text-wrap: pretty; }
 .count { display: flex; flex-wrap: wrap; gap: .5rem; padding: 0; margin: 0 0 1.6rem; list-style: none; }
@@ -98,7 +99,7 @@ table { border-collapse: collapse; font-size: .92rem; line-height: 1.4; min-widt
   font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid);
   overflow-wrap: normal; min-width: 4.5rem; }
-th { color: var(--quiet); font-weight: 600; border-bottom-width: 2px; }
+thead th { color: var(--quiet); font-weight: 600; border-bottom-width: 2px; } tbody th { font-weight: inherit; }
 tr > :first-child { min-width: 7.5rem; } tr > :last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; } th.number { white-space: normal; }
 .note { color: var(--quiet); font-size: .92rem; }
@@ -107,7 +108,7 @@ tr > :first-child { min-width: 7.5rem; } tr > :last-child { padding-right: 0; }
   header { padding-top: 1.8rem; } .facts { padding: .9rem 1rem; grid-template-columns: 1fr 1fr; gap: .6rem 1rem; }
   nav a { grid-template-columns: auto 1fr; } nav .said { grid-column: 2; text-align: left; }
   .verdict p { font-size: 1.12rem; } section { margin-top: 2.4rem; padding-top: 1.8rem; }
-  figure svg { min-width: 37rem; } .prediction, .verdict { padding: .85rem 1rem; }
+  figure svg { min-width: 46rem; } .prediction, .verdict { padding: .85rem 1rem; }
 }
 @media print {
   body { font-size: 10.5pt; } header { padding-top: 0; } .up { display: none; }

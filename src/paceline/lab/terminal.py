@@ -22,6 +22,19 @@ LIST_HEAD = Text(
     "实验列表（按课程顺序），以及各自大约需要的秒数：加 --quick 时，与不加时。",
 )
 TOGETHER = Text("all of them", "全部")
+PROGRESS = Text(
+    "{name} ({number} of {count}): {done} %, about {time} left",
+    "{name}（第 {number} 个，共 {count} 个）：{done} %，大约还需 {time}",
+)
+KEPT = Text(
+    "Seed {seed}. The results are in {folder}; draw them by:  {command}",
+    "随机种子 {seed}。结果保存在 {folder}；用这条命令生成报告：  {command}",
+)
+INTERRUPTED = Text(
+    "interrupted; what was measured so far is kept in {folder}: {command}",
+    "已中断；到此为止测得的数据保存在 {folder}：{command}",
+)
+FAILED = Text("{name}: {why}; what it had measured is kept", "{name}：{why}；已测得的数据仍然保留")
 
 
 def text_of(
@@ -94,16 +107,32 @@ def _is_number(cell: str) -> bool:
 def left_s(expected_s: Sequence[float], at: int, share: float, seconds: float) -> float:
     """The seconds until the end of all experiments, of which number `at` has run for so many, and done that share.
 
-    By what each takes as a rule, and for this one by how it went, when a tenth of it has been done; share -1: unknown.
+    By what each takes as a rule, and for this one by how it went, when a tenth of it has been done.
     """
     this = seconds * (1 - share) / share if share >= 0.1 else max(0.0, expected_s[at] - seconds)
     return this + sum(expected_s[at + 1 :])
 
 
-def progress_text(name: str, number: int, count: int, share: float, left: float) -> str:
+def progress_text(name: str, number: int, count: int, share: float, left: float) -> Text:
     """`creation (3 of 12): 40 %, about 1:05 left`."""
-    done = f"{share:.0%}".replace("%", " %") if share >= 0 else "…"
-    return f"{name} ({number} of {count}): {done}, about {int(left) // 60}:{int(left) % 60:02} left"
+    time = f"{int(left) // 60}:{int(left) % 60:02}"
+    return PROGRESS.filled(name=name, number=number, count=count, done=round(share * 100), time=time)
+
+
+# What is said at the end
+
+
+def kept_text(seed: int, folder: str, command: str) -> Text:
+    """Where the results are, and how they are drawn."""
+    return KEPT.filled(seed=seed, folder=folder, command=command)
+
+
+def interrupted_text(folder: str, command: str) -> Text:
+    return INTERRUPTED.filled(folder=folder, command=command)
+
+
+def failed_text(name: str, why: str) -> Text:
+    return FAILED.filled(name=name, why=why)
 
 
 # Columns
