@@ -94,8 +94,8 @@ ROOMS: Mapping[str, Room] = {
     "lab": Room(
         6,
         pure="experiment plots samples study style terminal texts wording",
-        acts="catalogue children crew drawing experiments figures layout listings load machine measuring page peers "
-        "progress records results running spans starting waiting",
+        acts="catalogue children computing crew drawing experiments figures fitting layout listings load machine "
+        "measuring page peers progress records results running spans starting waiting witnesses",
     ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

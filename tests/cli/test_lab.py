@@ -118,7 +118,7 @@ def test_a_run_says_what_was_found_and_how_the_report_is_made(run: "Run", measur
     assert (ended.code, ended.err) == (0, "")
     assert measuring.calls == [("creation", True, 7)]
     (results,) = (folder / "share" / "paceline" / "lab").iterdir()
-    assert ended.out.startswith("creation: What does it cost to create one?\n")
+    assert ended.out.startswith("creation: What does it cost to create a process")
     assert "  Verdict ✓  It held here: a thread took 50 µs" in ended.out
     assert ended.out.endswith(f"Seed 7. The results are in {results}; draw them by:  paceline lab report\n")
 

@@ -92,13 +92,13 @@ def test_it_has_question_prediction_picture_verdict_code_and_figures() -> None:
     page = html_of([kept()], "en")
     text = Reader(page).text
     for said in (
-        "What does it cost to create one?", "at least 3 times", "It held here: a thread took", "✓ Verdict: held",
+        "What does it cost to create a process", "at least 3 times", "It held here: a thread took", "✓ Verdict: held",
         "os.fork()", "<AMD>", "2023-11-14 22:13 UTC", "0.1 · 0.2 · 0.3",
         "✓ 1 held", "Rounds: 1 of each of 4 cases. 4 records, a quick run, seed 7. Measured with: for_s 0.2. Begun",
         "It took 1.5 s.",
     ):  # fmt: skip
         assert said in text
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 2
     assert "<details open>" in page, "a short table is there to be seen"
     assert 'id="creation"' in page
 
@@ -198,4 +198,4 @@ def test_in_a_browser_it_is_no_wider_than_a_phone_and_fetches_nothing(language: 
     )  # fmt: skip
     found = re.search(r"<output>([\d ]+)</output>", ended.stdout)
     assert found is not None, ended.stderr[-2000:]
-    assert found[1] == "375 375 2 0", "its width, that of what is in it, pictures, and what was fetched"
+    assert found[1] == "375 375 4 0", "its width, that of what is in it, pictures, and what was fetched"

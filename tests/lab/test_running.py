@@ -46,7 +46,7 @@ def test_for_real() -> None:
     assert {sample["round"] for sample in result.samples} == set(range(1, 11))
     assert result.verdict.held is not None
     assert result.path is None, "nobody wanted it kept"
-    assert len(result.plots) == 1
+    assert len(result.plots) == 2
     assert max(share for _, share, _ in progress) == 1.0
     assert [seconds for _, _, seconds in progress] == sorted(seconds for _, _, seconds in progress)
 

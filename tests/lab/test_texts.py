@@ -1,6 +1,8 @@
 """lab/texts.py: the same in both languages."""
 
-from paceline.lab.texts import LANGUAGES, Text, joined, same
+import pytest
+
+from paceline.lab.texts import LANGUAGES, Text, joined, same, telling
 
 
 def test_a_text_is_looked_up_by_its_language() -> None:
@@ -14,3 +16,17 @@ def test_what_is_filled_in_is_formatted_in_each() -> None:
 
 def test_texts_are_joined_as_their_language_does() -> None:
     assert joined(Text("One.", "一。"), same(""), Text("Two.", "二。")) == Text("One. Two.", "一。二。")
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "digits", "said"),
+    [
+        (79.0, 80.0, 0, "79"), (79.6, 80.0, 0, "79.6"), (79.996, 80.0, 0, "79.996"), (80.0, 80.0, 0, "80"),
+        (80.4, 80.0, 0, "80"), (2.97, 3.0, 1, "2.97"), (3.04, 3.0, 1, "3.0"), (1234.5, 10.0, 1, "1,234.5"),
+        (80 - 1e-9, 80.0, 0, "80.000000"),
+    ],
+)  # fmt: skip
+def test_a_number_has_as_many_digits_as_tell_on_which_side_it_is(
+    value: float, bound: float, digits: int, said: str
+) -> None:
+    assert telling(value, bound, digits) == said

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.lab.waiting import LARGEST, amount_for, apart, ask, base_of_names, calls, loop, peers, query, work
+from paceline.lab.waiting import apart, ask, base_of_names, calls, file_system_of, peers, query, work
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -56,9 +56,9 @@ def test_a_query_looks_at_all_names_as_often_as_is_said() -> None:
         base.close()
 
 
-def test_an_amount_is_bounded_also_where_more_takes_no_longer() -> None:
-    assert amount_for(lambda _: None, 1.0) == LARGEST
-    assert 1 <= amount_for(loop, 0.001) < LARGEST
+def test_the_file_system_is_that_of_the_longest_mount() -> None:
+    assert file_system_of("/proc/self") == "proc"
+    assert file_system_of("/") != "?"
 
 
 def test_cores_are_as_before_also_after_a_failure() -> None:

@@ -92,6 +92,7 @@ class Experiment:
 
     explains   for a student: what this is about, in some sentences
     shown      the functions whose source is shown as the code that was run
+    summarize  the table of the terminal, where that of the page is too long for it
     quick_s    about how long `--quick` takes on two cores; full_s without it
     """
 
@@ -106,6 +107,7 @@ class Experiment:
     tabulate: Callable[[Machine, Samples], Table]
     quick_s: float
     full_s: float
+    summarize: Callable[[Machine, Samples], Table] | None = None
 
     def verdict_on(self, machine: Machine, samples: Samples) -> Verdict:
         """What is concluded, be it that nothing can be."""

@@ -13,9 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from paceline.clock import now
+from paceline.clock import now, process_cpu
 from paceline.errors import HostError
-from paceline.lab.peers import compute
 
 REST_S = 0.25
 """When the time is up, what is under way has so long to be answered, so that it does not disturb who comes next."""
@@ -25,6 +24,7 @@ REST_S = 0.25
 class Ran:
     """What came of it.
 
+    cpu_s          how much processor time the clients took; they have one thread, so no more than took_s
     answered_ms    how long each waited that was answered in time
     unanswered_ms  how long each had waited until then that was not, or whose connection the server has ended
     connections    how many were made
@@ -32,6 +32,7 @@ class Ran:
     """
 
     took_s: float = 0.0
+    cpu_s: float = 0.0
     answered_ms: list[float] = field(default_factory=list)
     unanswered_ms: list[float] = field(default_factory=list)
     connections: int = 0
@@ -140,7 +141,7 @@ def closed(
     `at_end` is called while all are connected still.
     """
     with Loop(address) as loop:
-        begun_s = now()
+        begun_s, begun_cpu_s = now(), process_cpu()
         for _ in range(clients):
             loop.dial(message(), now(), calls)
         while (left_s := begun_s + for_s - now()) > 0:
@@ -153,7 +154,7 @@ def closed(
             for _ in range(clients - len(loop.waiting)):  # the server has ended some
                 loop.dial(message(), now(), calls)
         ran = loop.ran
-        ran.took_s = now() - begun_s
+        ran.took_s, ran.cpu_s = now() - begun_s, process_cpu() - begun_cpu_s
         loop.give_up()
         at_end()
         loop.ran = Ran()  # of what comes now nothing counts
@@ -180,18 +181,3 @@ def due(address: tuple[str, int], message: bytes, *, count: int, every_s: float,
         loop.give_up()
         loop.ran.took_s = now() - begun_s
         return loop.ran
-
-
-def loops_within(seconds: float) -> int:
-    """How many loops of peers.compute this machine does alone in that time; at least 1."""
-    loops, took_s = 1_000, 0.0
-    while took_s < 0.005:
-        loops *= 2
-        took_s = min(_took_s(loops) for _ in range(3))
-    return max(1, round(loops * seconds / took_s))
-
-
-def _took_s(loops: int) -> float:
-    begun_s = now()
-    compute(loops)
-    return now() - begun_s

@@ -9,7 +9,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from paceline.errors import HostError
 from paceline.host.processes import open_pidfd, send_signal, stat_of
 from paceline.host.runtime import VARIABLE
 from paceline.host.strangers import process_numbers
-from paceline.lab import peers
+from paceline.lab import machine, peers
 from paceline.settings.table import TABLE
 
 START_S = 20.0
@@ -48,8 +47,19 @@ class Serving:
         return found
 
     def pss_bytes(self) -> int:
-        """The memory of all its processes, what they share counted once (PSS, proc_pid_smaps(5)); 0: it is not told."""
+        """The memory of all its processes (PSS, proc_pid_smaps(5)); 0: it is not told.
+
+        A page that several processes share counts in part to each, be they of this server or of another one.
+        """
         return sum(map(_pss_bytes, self.pids()))
+
+    def cpu_s(self) -> float:
+        """How much processor time all its processes have had; those that have ended do not count."""
+        ticks = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                ticks += sum(map(int, stat_of(pid)[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> int:
         """How many all its processes have now."""
@@ -86,7 +96,7 @@ def receive_line(connection: socket.socket) -> bytes:
 
 def peer(name: str, *sizes: int) -> "_Start":
     """A server of peers.py, by the name of its function."""
-    command = [sys.executable, "-P", peers.__file__, name, "{fd}", *map(str, sizes)]
+    command = [*machine.fresh_python(), peers.__file__, name, "{fd}", *map(str, sizes)]
     return _Start(command, 1 + sum(sizes[:1]), own_sockets=name == "own_listeners")
 
 
@@ -94,7 +104,8 @@ def paceline(workers: int, threads: int) -> "_Start":
     """Paceline itself, which serves the same handler."""
     import json
 
-    command = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), "serve", f"--config={os.devnull}"]
+    command = [*machine.fresh_python(), "-c", _BOOT, json.dumps(machine.module_path())]
+    command += ["serve", f"--config={os.devnull}"]
     command += [f"--workers={workers}", f"--threads={threads}", "--framing=line", "--bind=fd://{fd}"]
     return _Start([*command, "--drain-timeout=500ms", "--", f"{peers.__file__}:answer"], 1 + workers, is_polite=True)
 

@@ -47,7 +47,7 @@ def text_of(
     room = max(20, min(columns, WIDEST) - indent)
     parts = [
         wrapped(experiment.predict(machine).text[language], room),
-        table_lines(experiment.tabulate(machine, samples), language, room) if samples else [],
+        table_lines((experiment.summarize or experiment.tabulate)(machine, samples), language, room) if samples else [],
         wrapped(verdict.text[language], room),
     ]
     head = f"{experiment.name}{'：' if language == 'zh' else ': '}{experiment.question[language]}"

@@ -25,6 +25,15 @@ def same(text: str) -> Text:
     return Text(text, text)
 
 
+def telling(value: float, bound: float, digits: int) -> str:
+    """With so many digits behind the point, or as many more as show on which side of the bound it is (at most 6)."""
+    said = f"{value:,.{digits}f}"
+    while digits < 6 and (float(said.replace(",", "")) >= bound) != (value >= bound):
+        digits += 1
+        said = f"{value:,.{digits}f}"
+    return said
+
+
 def joined(*texts: Text) -> Text:
     """One after the other: with a space between them in English, without one in Chinese."""
     return Text(" ".join(text.en for text in texts if text.en), "".join(text.zh for text in texts))

@@ -14,15 +14,14 @@ from select import select
 
 from paceline.clock import now, sleep
 from paceline.lab.children import Children
+from paceline.lab.computing import amount_for
 
 Do = Callable[[], object]
 
-LARGEST = 1 << 24
-"""No amount that is measured out is larger."""
 PAGE = bytes(4096)
 FILE_BYTES, BUFFER_BYTES = 1 << 23, 1 << 26
 
-NAMES = 2_000
+ROWS = 2_000
 _QUERY = "SELECT count(*) FROM names a CROSS JOIN names b WHERE a.number <= ? AND b.name LIKE '%77%'"
 
 
@@ -79,7 +78,7 @@ def apart() -> Iterator[set[int]]:
 
 @contextmanager
 def work(folder: str, slow: Sequence[socket.socket], wait_s: float) -> Iterator[dict[str, list[Do]]]:
-    """For each kind, what one thread after the other is to do; each has its own socket, file, data base."""
+    """For each kind, what one thread after the other is to do; each has its own socket, file, database."""
     with ExitStack() as stack:
         files, bases = [], []
         for number in range(len(slow)):
@@ -101,11 +100,22 @@ def write_through(file: int) -> None:
     os.fsync(file)
 
 
+def file_system_of(folder: str) -> str:
+    """The kind of file system in which it lies, `ext4`; `tmpfs` has no disk to wait for (proc_pid_mounts(5))."""
+    best, kind = "", "?"
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            _, point, its, *_ = line.split(" ")
+            if len(point) >= len(best) and f"{os.path.realpath(folder)}/".startswith(point.rstrip("/") + "/"):
+                best, kind = point, its
+    return kind
+
+
 def base_of_names() -> sqlite3.Connection:
     """In memory: nothing is read from a disk."""
     base = sqlite3.connect(":memory:", check_same_thread=False)  # each is used by one thread at a time
     base.execute("CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT)")
-    base.executemany("INSERT INTO names (name) VALUES (?)", [(f"name {number}",) for number in range(NAMES)])
+    base.executemany("INSERT INTO names (name) VALUES (?)", [(f"name {number}",) for number in range(ROWS)])
     base.commit()
     return base
 
@@ -162,20 +172,3 @@ def loop(count: int) -> int:
     for number in range(count):
         total += number
     return total
-
-
-def amount_for(do: Callable[[int], object], seconds: float) -> int:
-    """Of what takes longer the more there is, how much takes about so long here."""
-    amount = 1
-    while amount < LARGEST:
-        took_s = min(_took_s(do, amount) for _ in range(2))  # the first one may have had to make something
-        if took_s >= seconds / 5:
-            return max(1, int(amount * seconds / took_s))
-        amount *= 2
-    return amount
-
-
-def _took_s(do: Callable[[int], object], amount: int) -> float:
-    begun_s = now()
-    do(amount)
-    return now() - begun_s

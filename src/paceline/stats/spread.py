@@ -20,6 +20,11 @@ class Spread:
         values = list(values)
         return Spread(statistics.median(values), min(values), max(values), len(values)) if values else None
 
+    @staticmethod
+    def exactly(value: float) -> "Spread":
+        """Of what does not vary: what a law or a simulation says."""
+        return Spread(value, value, value, 1)
+
     def text(self, digits: int) -> str:
         """`245,000 (238,000 … 251,000)`; without the spread when it says nothing more."""
         middle, low, high = (f"{value:,.{digits}f}" for value in (self.median, self.lowest, self.highest))

@@ -184,9 +184,7 @@ def test_without_enough_points_no_law_is_drawn() -> None:
 def test_the_table() -> None:
     rows = [[cell.en for cell in row] for row in EXPERIMENT.tabulate(TWO, samples(IDEAL)).rows]
     assert rows[:2] == [["1", "1.00", "1.00", "1.00", "1.00"], ["2", "0.50", "2.00", "1.00", "2.00"]]
-    assert len(rows) == 6
-    assert rows[4][0].startswith("Amdahl: s = 0.")
-    assert rows[5][2].startswith("off by 0.")
+    assert len(rows) == 4
 
 
 # For real
@@ -202,6 +200,6 @@ def test_for_real() -> None:
         assert each["case"] == str(each["processes"])
         assert each["took_s"] > 0
         assert 0 < each["cpu_s"] < each["took_s"] * (min(each["processes"], result.machine.cores) + 1)
-    assert len(set(result.samples.values("1", "pieces"))) == 1
+    assert result.settings["pieces"] >= 200
     assert result.verdict.held is not None
     assert result.verdict.figures["speed-up at the cores"] < result.machine.cores * 10

@@ -38,7 +38,7 @@ def sample(server: str, kind: str, round_: int = 1, **other: Any) -> dict[str, A
     return {
         "case": case_of(server, kind), "round": round_, "calls_per_s": RATES.get(kind, {}).get(server, 1000.0),
         "p50_ms": 1.0, "p99_ms": 9.0, "waiting_long": 0, "lost": 0, "connections": 40, "at_once": 3, "made": 40,
-        "pss_bytes": PSS[server], **other,
+        "pss_bytes": PSS[server], "clients_busy": 0.5, **other,
     }  # fmt: skip
 
 
@@ -95,6 +95,38 @@ def test_it_did_not_hold(case: str, other: dict[str, Any], said: str) -> None:
     assert "不成立" in verdict.text.zh
 
 
+def test_on_many_cores_nothing_is_said_of_the_memory_of_processes() -> None:
+    many = Machine(64, True)
+    assert "needs the most memory" in EXPERIMENT.predict(TWO).text.en
+    assert "needs the most memory" not in EXPERIMENT.predict(many).text.en
+    assert EXPERIMENT.judge(many, samples(pool_wait={"pss_bytes": 300 * MIB})).held is True
+
+
+def test_a_share_that_is_nearly_enough_is_not_shown_as_enough() -> None:
+    verdict = EXPERIMENT.judge(TWO, samples(paceline_quick={"calls_per_s": 499.0}))
+    assert verdict.held is False
+    assert "quick 49.9% (one at a time)" in verdict.text.en
+
+
+def test_clients_that_were_always_busy_are_named() -> None:
+    text = EXPERIMENT.judge(TWO, samples(pool_quick={"clients_busy": 0.97})).text
+    assert "could not have asked for more: quick." in text.en
+    assert "不可能再多问：快速。" in text.zh
+
+
+def test_in_short_there_is_a_column_for_each_kind() -> None:
+    assert EXPERIMENT.summarize is not None
+    table = EXPERIMENT.summarize(TWO, samples(one_quick={"waiting_long": 15}))
+    assert len(table.columns) == 2 + len(KINDS)
+    rows = [[cell.en for cell in row] for row in table.rows]
+    assert rows[:2] == [
+        ["one at a time", "calls/s", "1,000", "200", "900", "1,000"],
+        ["one at a time", "p99, ms", "≥ 9.0", "9.0", "9.0", "9.0"],
+    ]
+    assert len(rows) == 2 * len(SERVERS)
+    assert EXPERIMENT.summarize(TWO, Samples()).rows == []
+
+
 def test_without_a_gil_processes_are_not_faster() -> None:
     assert EXPERIMENT.judge(Machine(2, False), samples()).held is False
     assert EXPERIMENT.judge(Machine(2, False), samples(thread_compute={"calls_per_s": 1700.0})).held is True
@@ -128,7 +160,7 @@ def test_a_p99_that_is_longer_in_truth_is_marked() -> None:
     assert [bar.name.en for bar in p99.bars][:2] == ["one at a time (at least)", "thread per connection"]
     table = EXPERIMENT.tabulate(TWO, kept)
     rows = [[cell.en for cell in row] for row in table.rows]
-    assert rows[0] == ["quick", "one at a time", "1,000", "1.00", "≥ 9.0", "5.0", "3", "40"]
+    assert rows[0] == ["quick", "one at a time", "1,000", "1.00", "≥ 9.0", "5.0", "3", "40", "50"]
     assert rows[1][4] == "9.0"
     assert len(rows) == len(SERVERS) * len(KINDS)
 
@@ -143,6 +175,8 @@ def test_for_real() -> None:
         assert 0 < each["p50_ms"] <= each["p99_ms"]
         assert each["lost"] == 0
         assert each["made"] >= 1
+    for each in result.samples.of(case_of(PACELINE, QUICK)):
+        assert each["at_once"] <= 4 * result.machine.cores + 8, "no threads of another kind of calls"
     for server in (THREAD, PROCESS):
         (first, *_) = result.samples.of(case_of(server, QUICK))
         assert first["made"] == first["connections"] > 16

@@ -17,6 +17,7 @@ from paceline.lab.experiments.sizing import (
     best,
     case_of,
     chosen,
+    groups_of,
     pairs_of,
     smallest_near,
     surface,
@@ -32,7 +33,7 @@ PAIRS = pairs_of(2, quick=True)
 def sample(kind: str, pair: Pair, calls_per_s: float, round_: int = 1) -> dict[str, Any]:
     return {
         "case": case_of(kind, pair), "round": round_, "kind": kind, "workers": pair[0], "threads": pair[1],
-        "calls_per_s": calls_per_s, "p99_ms": 5.0, "lost": 0,
+        "calls_per_s": calls_per_s, "p99_ms": 5.0, "lost": 0, "server_busy": 1.2, "clients_busy": 0.2,
     }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def test_the_formula() -> None:
     assert threads_by_formula(0, 5) == CLIENTS
 
 
-@pytest.mark.parametrize("cores", [1, 2, 8])
+@pytest.mark.parametrize("cores", [1, 2, 8, 64])
 @pytest.mark.parametrize("quick", [True, False])
 def test_pairs(cores: int, quick: bool) -> None:
     found = pairs_of(cores, quick=quick)
@@ -95,8 +96,8 @@ def test_it_held() -> None:
     verdict = EXPERIMENT.judge(TWO, samples())
     assert verdict.held is True
     assert verdict.text.en.startswith(
-        "It held here (workers × threads). For calls that wait 5 ms it chose 2 × 8, 3,200 in a second, 100% of the "
-        "best (2 × 8, 3,200); the smallest that is near the best was 2 × 8."
+        "It held here (workers × threads). For calls that wait 5 ms the formula chose 2 × 8, 3,200 in a second, 100% "
+        "of the best (2 × 8, 3,200); the smallest that is near the best was 2 × 8."
     )
     assert "公式成立" in verdict.text.zh
     assert verdict.figures == {f"of the best, {kind}": 1.0 for kind in KINDS}
@@ -136,8 +137,37 @@ def test_what_was_not_measured_is_left_empty() -> None:
 
 def test_the_table() -> None:
     rows = [[cell.en for cell in row] for row in EXPERIMENT.tabulate(TWO, samples()).rows]
-    assert rows[0] == ["wait", "1 × 1", "200", "6", "5.0", ""]
-    assert rows[5][1:] == ["2 × 8", "3,200", "100", "5.0", "best, and the formula"]
+    assert rows[0] == ["wait", "1 × 1", "200", "6", "5.0", "1.2", "0.2", ""]
+    assert rows[5][1:] == ["2 × 8", "3,200", "100", "5.0", "1.2", "0.2", "best, and the formula"]
+
+
+def test_in_short_there_is_a_row_for_each_pair() -> None:
+    assert EXPERIMENT.summarize is not None
+    rows = [[cell.en for cell in row] for row in EXPERIMENT.summarize(TWO, samples()).rows]
+    assert rows[0] == ["1 × 1", "200", "1,000", "500"]
+    assert rows[-1] == ["2 × 8", "3,200   best, and the formula", "2,000", "2,000"]
+    assert len(rows) == len(PAIRS)
+
+
+def test_where_the_formula_was_wrong_it_says_how_busy_the_cores_were() -> None:
+    text = EXPERIMENT.judge(TWO, samples(half_2x8=2600.0)).text.en
+    assert "77% of the best" in text
+    assert "the workers had 1.2 of 2 cores, and the clients 0.2. So the cores rested at times" in text
+    busy = Samples.made({**each, "clients_busy": 0.7} for each in samples(half_2x8=2600.0))
+    assert "So the cores were busy" in EXPERIMENT.judge(TWO, busy).text.en
+
+
+def test_a_share_that_is_nearly_enough_is_not_shown_as_enough() -> None:
+    verdict = EXPERIMENT.judge(TWO, samples(half_2x8=2512.0))
+    assert verdict.held is False
+    assert "79.6% of the best" in verdict.text.en
+
+
+@pytest.mark.parametrize(("cores", "groups"), [(2, 1), (4, 3), (64, 2)])
+def test_no_more_servers_run_at_once_than_a_machine_bears(cores: int, groups: int) -> None:
+    found = groups_of(pairs_of(cores, quick=False))
+    assert len(found) == groups
+    assert sorted(pair for group in found for pair in group) == sorted(pairs_of(cores, quick=False))
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -10,6 +10,7 @@ from paceline.lab.experiments.threads import (
     EXPERIMENT,
     FIT,
     GAP,
+    LIMITS,
     LOCK,
     MOST_QUICK,
     PLAIN,
@@ -18,9 +19,9 @@ from paceline.lab.experiments.threads import (
     WAYS,
     change_from_a_thread,
     lost_share,
-    make_as_many,
     per_thread,
 )
+from paceline.lab.fitting import make_as_many
 from paceline.lab.plots import Bars, Lines
 from paceline.lab.samples import Samples
 
@@ -63,6 +64,14 @@ def test_one_step_has_no_slope() -> None:
     assert per_thread(Samples.made([fitting(made=150)]), "rss_bytes") is None
 
 
+def test_the_lowest_limit_is_named() -> None:
+    limit = {"case": LIMITS, "round": 1, "limits": {"kernel.pid_max": 32768, "pids.max": 2500}}
+    kept = Samples.made([*samples(), limit])
+    assert "The lowest limit here would be met at 2,500 (pids.max)." in EXPERIMENT.judge(TWO, kept).text.en
+    rows = {row[0].en: row[1].en for row in EXPERIMENT.tabulate(TWO, kept).rows}
+    assert rows["limit of threads: pids.max"] == "2,500"
+
+
 def test_lost_updates_are_a_share_of_all() -> None:
     spread = lost_share(samples(gap=500), GAP)
     assert spread is not None
@@ -78,7 +87,7 @@ def test_the_prediction_says_nothing_of_a_plain_addition_under_the_gil() -> None
 def test_it_held(plain: int) -> None:
     verdict = EXPERIMENT.judge(TWO, samples(plain=plain))
     assert verdict.held is True
-    assert "Of 2,000 updates with a gap 75.0% were lost, of 2,000 with a lock none" in verdict.text.en
+    assert "Of 2,000 updates with a gap 1,500 were lost, of 2,000 with a lock none" in verdict.text.en
     assert f"a plain += 1 lost {plain} of 2,000" in verdict.text.en
     assert "Each reserved 8,192 KiB and touched 12.0 KiB" in verdict.text.en
     assert "more were not tried" in verdict.text.en
@@ -88,7 +97,7 @@ def test_it_held(plain: int) -> None:
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (samples(gap=0), "with a gap 0.0% were lost"),
+        (samples(gap=0), "with a gap 0 were lost"),
         (samples(lock=3), "with a lock 3"),
         (samples(seen=False), "was not seen"),
         (samples(fit=fitting(made=200, why="can't start new thread")), "200 could be made: then the system refused"),
@@ -163,7 +172,7 @@ def test_threads_are_made_until_the_system_refuses(monkeypatch: pytest.MonkeyPat
 def test_for_real() -> None:
     result = paceline.lab.run("threads", quick=True, seed=1)
     assert (result.finished, result.why) == (True, "")
-    assert set(result.samples.cases) == {SHARED, START, FIT, *WAYS}
+    assert set(result.samples.cases) == {SHARED, LIMITS, START, FIT, *WAYS}
     (shared,) = result.samples.of(SHARED)
     assert shared["seen"] is True
     for sample in result.samples.of(FIT):

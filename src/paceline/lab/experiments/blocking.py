@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Bar, Bars, Kind, Lines, Plot, Series
 from paceline.lab.samples import Samples
+from paceline.lab.spans import JUMP_NS
 from paceline.lab.study import Study
-from paceline.lab.texts import Text, joined, same
+from paceline.lab.texts import Text, joined, same, telling
 from paceline.stats.spread import Spread
 
 if TYPE_CHECKING:
@@ -29,19 +30,17 @@ Do = Callable[[], object]
 MOST = 64
 WAIT_S = 0.001
 CALL_S = 0.02
-JUMP_NS = 200_000
-"""A clock that jumps by more than 0.2 ms was not read meanwhile: the witness did not run."""
 
 WORK = {
     "sleep": Text("sleep 1 ms", "睡眠 1 毫秒"),
     "socket": Text("ask a socket, answer after 1 ms", "询问套接字，1 毫秒后应答"),
-    "file": Text("write 4 KiB to disk (fsync)", "把 4 KiB 写到磁盘（fsync）"),
+    "file": Text("write 4 KiB to a file (fsync)", "把 4 KiB 写入文件（fsync）"),
     "SQLite": Text("an SQLite query", "SQLite 查询"),
 }
 CALLS = {
     "in sleep": Text("sleep", "sleep"),
     "in recv": Text("recv of a socket", "套接字 recv"),
-    "in read": Text("read a large file", "读大文件"),
+    "in read": Text("read a large file (cached)", "读大文件（已在缓存中）"),
     "in SQLite": Text("an SQLite query", "SQLite 查询"),
     "in sha256": Text("sha256 of a large buffer", "对大缓冲区做 sha256"),
     "in zlib": Text("zlib.compress", "zlib.compress"),
@@ -55,8 +54,8 @@ JUDGED, TIMES = 16, 8.0
 """Predicted: 16 threads that wait do at least 8 × the work of one."""
 RELEASED, KEPT = 0.5, 0.25
 """The witness runs for at least, or at most, that share of a call that releases the GIL, or keeps it."""
-BEYOND = 1.25
-"""SQLite gains no more than so many times the cores."""
+LEAST, BEYOND = 0.6, 1.25
+"""SQLite gains at least, and at most, so many times the cores (and no more than the threads)."""
 FALL = 10.0
 """Predicted with a GIL: beside a thread that computes, at most one part in so many of the round trips is left."""
 
@@ -143,7 +142,7 @@ def round_trips(peer: "socket.socket", seconds: float, is_disturbed: bool) -> fl
 def measure(study: Study) -> None:
     import tempfile
 
-    from paceline.lab.waiting import calls, peers, work
+    from paceline.lab.waiting import calls, file_system_of, peers, work
 
     with (
         tempfile.TemporaryDirectory(prefix="paceline-lab-") as folder,
@@ -152,6 +151,7 @@ def measure(study: Study) -> None:
         work(folder, slow, WAIT_S) as does,
         calls(folder, CALL_S) as called,
     ):
+        study.settings(files_on=file_system_of(folder))
         study.part(0, 0.6)
         _measure_work(study, does)
         study.part(0.6, 0.8)
@@ -192,20 +192,28 @@ def gain(samples: Samples, kind: str, threads: int) -> Spread | None:
     return samples.ratio("a_second", case_of(kind, threads), case_of(kind, 1))
 
 
+def sqlite_gain(machine: Machine) -> tuple[float, float]:
+    """From … to, what many threads gain of one where each computes without the GIL."""
+    cores = min(machine.cores, JUDGED)
+    return (LEAST * cores if cores > 1 else 0.8), BEYOND * cores
+
+
 def predict(machine: Machine) -> Prediction:
+    least, most = sqlite_gain(machine)
     waits = Text(
         "Threads that wait need no core: {threads} that sleep, or wait for a socket, do at least {times:g} × the work "
-        "of one; files gain as far as the disk goes, SQLite, which computes, as far as the {cores} cores go.",
+        "of one; SQLite, which computes, gains as far as the cores go ({least:.2g} × to {most:.2g} × with {cores} "
+        "cores). What files gain is a matter of the disk, and not predicted.",
         "等待中的线程不需要核：{threads} 个睡眠或等套接字的线程，完成的工作至少是一个的 {times:g} 倍；"
-        "文件的提升受磁盘限制；SQLite 要计算，提升受 {cores} 个核限制。",
-    ).filled(threads=JUDGED, times=TIMES, cores=machine.cores)
+        "SQLite 要计算，提升受核数限制（{cores} 个核时为 {least:.2g} 到 {most:.2g} 倍）。"
+        "文件能提升多少要看磁盘，不作预测。",
+    ).filled(threads=JUDGED, times=TIMES, cores=machine.cores, least=least, most=most)
     if machine.has_gil:
         gil = Text(
             "sleep and recv release the GIL, and so does sha256 of a large buffer: another thread runs meanwhile. One "
             "long call in C, such as sum(range(n)), keeps it. A thread that sends and receives beside one that "
             "computes may wait for a switch interval (5 ms) each time that it wants the GIL back: at most a tenth of "
-            "its "
-            "round trips is left.",
+            "its round trips is left.",
             "sleep 和 recv 会释放 GIL，对大缓冲区做 sha256 也会：这时别的线程可以运行。"
             "一次很长的 C 调用，例如 sum(range(n))，则一直持有它。如果旁边有线程在计算，"
             "收发数据的线程每次想拿回 GIL 都可能要等一个切换间隔（5 毫秒）：往返次数最多剩下十分之一。",
@@ -230,20 +238,22 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     fall = rates[ALONE] / rates[BESIDE]
     reasons = _reasons(machine, times, shares, fall)
     text = Text(
-        "{how} here: {threads} threads did {sleep:.1f} × the work of one when they slept, {socket:.1f} × with sockets, "
+        "{how} here: {threads} threads did {sleep} × the work of one when they slept, {socket} × with sockets, "
         "{file:.1f} × with files, {sqlite:.1f} × with SQLite. Another thread ran in {in_recv:.0%} of the time of a "
         "recv, {in_hash:.0%} of sha256, {in_python:.0%} of a loop in Python, {in_sum:.0%} of sum(range(n)). "
-        "{alone:,.0f} round trips a second alone were {beside:,.0f} beside a thread that computes ({fall:,.1f} × "
-        "less).",
-        "在这台机器上{how_zh}：{threads} 个线程完成的工作，睡眠时是一个的 {sleep:.1f} 倍，套接字 {socket:.1f} 倍，"
+        "Of {alone:,.0f} round trips a second alone, {beside:,.0f} were left beside a thread that computes (1 of "
+        "{fall}).",
+        "在这台机器上{how_zh}：{threads} 个线程完成的工作，睡眠时是单个线程的 {sleep} 倍，套接字 {socket} 倍，"
         "文件 {file:.1f} 倍，SQLite {sqlite:.1f} 倍。另一个线程得以运行的时间，recv 期间占 {in_recv:.0%}，"
         "sha256 期间 {in_hash:.0%}，Python 循环期间 {in_python:.0%}，sum(range(n)) 期间 {in_sum:.0%}。"
-        "单独时每秒往返 {alone:,.0f} 次，旁边有线程在计算时 {beside:,.0f} 次（相差 {fall:,.1f} 倍）。",
+        "单独时每秒往返 {alone:,.0f} 次，旁边有线程在计算时只剩 {beside:,.0f} 次（约为 {fall} 分之一）。",
     ).filled(
         **how(not reasons),
-        threads=JUDGED, sleep=times["sleep"], socket=times["socket"], file=times["file"], sqlite=times["SQLite"],
+        threads=JUDGED, sleep=telling(times["sleep"], TIMES, 1), socket=telling(times["socket"], TIMES, 1),
+        file=times["file"], sqlite=times["SQLite"],
         in_recv=shares["in recv"], in_hash=shares["in sha256"], in_python=shares["in Python"],
-        in_sum=shares["in sum"], alone=rates[ALONE], beside=rates[BESIDE], fall=fall,
+        in_sum=shares["in sum"], alone=rates[ALONE], beside=rates[BESIDE],
+        fall=telling(fall, FALL, 0),
     )  # fmt: skip
     figures = {f"{kind} ×": value for kind, value in times.items()} | {"fall": fall} | shares
     return Verdict(not reasons, joined(text, *reasons), figures)
@@ -254,8 +264,11 @@ def _reasons(machine: Machine, times: Mapping[str, float], shares: Mapping[str, 
     reasons = []
     if min(times["sleep"], times["socket"]) < TIMES:
         reasons.append(_NOT_MORE)
-    if times["SQLite"] > BEYOND * machine.cores:
+    least, most = sqlite_gain(machine)
+    if times["SQLite"] > most:
         reasons.append(_BEYOND_CORES)
+    if times["SQLite"] < least:
+        reasons.append(_BELOW_CORES)
     # on one core, the kernel shares it between the witness and whatever computes, GIL or not
     released = ["in sleep", "in recv", *(["in sha256"] if machine.cores > 1 else [])]
     if not machine.has_gil and machine.cores > 1:
@@ -278,22 +291,26 @@ _BEYOND_CORES = Text(
     "SQLite gained more than there are cores: one thread alone was held up, or these are not all the cores it had.",
     "SQLite 的提升超过了核数：要么只用一个线程时受到了干扰，要么它实际用到的核不止这些。",
 )
+_BELOW_CORES = Text(
+    "SQLite gained less than the cores allow: others may have wanted them, or its own locks held threads up.",
+    "SQLite 的提升没有达到核数所允许的：可能别的程序也要用这些核，也可能它自己的锁让线程互相等待。",
+)
 _NOT_RELEASED = Text(
     "Beside a call that does not hold up others, the other thread ran for less than half of the time: the GIL was "
     "held, or there was no core for it.",
     "在不该妨碍别人的调用期间，另一个线程运行的时间不到一半：要么 GIL 没有被释放，要么没有空闲的核。",
 )
 _NOT_KEPT = Text(
-    "That another thread ran beside sum(range(n)) says that this Python gave the GIL up within it.",
-    "在 sum(range(n)) 期间另一个线程也在运行，说明这个 Python 在其中释放了 GIL。",
+    "Another thread ran beside sum(range(n)): this Python may give the GIL up within it.",
+    "在 sum(range(n)) 期间另一个线程也在运行：可能这个 Python 会在其中释放 GIL。",
 )
 _NO_CONVOY = Text(
     "The convoy was weaker: either the round trips were slow alone, too, or the switch interval is short.",
     "护航效应较弱：要么单独时往返本来就慢，要么切换间隔较短。",
 )
 _A_CONVOY = Text(
-    "Without a GIL such a fall means that there were too few free cores for the three at work.",
-    "没有 GIL 还下降这么多，说明空闲的核不够这三方使用。",
+    "There is no GIL to explain such a fall: there may have been too few free cores for the three at work.",
+    "没有 GIL 可以解释这样的下降：可能空闲的核不够这三方使用。",
 )
 
 
@@ -306,7 +323,7 @@ def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
             for kind, its in found.items()
         ]
         if 1 in (its := found.get("sleep", {})):
-            line = [(float(n), Spread(n * (one := its[1].median), n * one, n * one, 1)) for n in its]
+            line = [(float(n), Spread.exactly(n * its[1].median)) for n in its]
             series.append(Series(Text("n × one that sleeps", "n × 一个睡眠线程"), line, Kind.THEORY))
         title = Text("Blocking work, by more and more threads", "越来越多的线程做阻塞的工作")
         x = Axis(Text("threads", "线程数"), is_log=True)
@@ -352,7 +369,7 @@ EXPERIMENT = Experiment(
     name="blocking",
     question=Text("What do threads do for blocking work?", "线程对阻塞型工作有什么用？"),
     explains=Text(
-        "Most of a server's time is spent waiting: for a client, a disk, a data base. A thread that waits in a call "
+        "Most of a server's time is spent waiting: for a client, a disk, a database. A thread that waits in a call "
         "of the kernel has released the GIL before, so that others run. First more and more threads do only such "
         "work. Then one thread makes a call of about 20 ms while another one reads its clock without a pause: if its "
         "clock stands still, the call has kept the GIL. Last the convoy: a thread that often waits for a moment must "

@@ -6,7 +6,7 @@ worker that serves it; new clients come all the time until a worker that was not
 """
 
 import socket
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
@@ -15,6 +15,7 @@ from paceline.lab.plots import Axis, Bar, Bars, Plot
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
 from paceline.lab.texts import Text, joined, same
+from paceline.lab.witnesses import answers, as_processes, as_threads, bear_witness, wait_for_the_end
 from paceline.stats.spread import Spread
 
 if TYPE_CHECKING:
@@ -37,64 +38,6 @@ NAMES = {
     PROCESSES: Text("in one of four processes", "在四个进程之一中"),
     WORKER: Text("in one of two workers of Paceline", "在 Paceline 的两个工作进程之一中"),
 }
-
-
-# What is run
-
-
-def bear_witness(line: socket.socket) -> None:
-    """Answer whatever comes, until it is `crash`."""
-    while message := line.recv(100):
-        if message == b"crash":
-            crash()
-        line.sendall(message)
-
-
-def as_threads(lines: Sequence[socket.socket], pids: list[int]) -> None:
-    """One process, in it a thread for each line."""
-    import os
-    import threading
-
-    pid = os.fork()
-    if pid == 0:
-        try:
-            crew = [threading.Thread(target=bear_witness, args=(line,)) for line in lines]
-            for thread in crew:
-                thread.start()
-            for thread in crew:
-                thread.join()
-        finally:
-            os._exit(0)
-    pids.append(pid)
-
-
-def as_processes(lines: Sequence[socket.socket], pids: list[int]) -> None:
-    """A process for each line."""
-    import os
-
-    for line in lines:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                for other in lines:
-                    if other is not line:
-                        other.close()
-                bear_witness(line)
-            finally:
-                os._exit(0)
-        pids.append(pid)
-
-
-def answers(lines: Iterable[socket.socket]) -> int:
-    """How many answer; who does not has hung up."""
-    count = 0
-    for line in lines:
-        try:
-            line.sendall(b"are you there?")
-            count += bool(line.recv(100))
-        except ConnectionError:
-            pass
-    return count
 
 
 # Measuring
@@ -137,7 +80,7 @@ def _crash_a_witness(start: Callable[[Sequence[socket.socket], list[int]], None]
             before = answers(ours)
             begun_s = now()
             ours[0].sendall(b"crash")
-            _wait_for_the_end(ours[0])
+            wait_for_the_end(ours[0])
             noticed_ms = (now() - begun_s) * 1e3
             after = answers(ours[1:])
         finally:
@@ -147,51 +90,59 @@ def _crash_a_witness(start: Callable[[Sequence[socket.socket], list[int]], None]
                 statuses.append(os.waitpid(pid, 0)[1])
         crashed = sum(os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV for status in statuses)
         return {
-            "before": before, "asked": len(ours) - 1, "answered": after, "crashed": crashed, "noticed_ms": noticed_ms
+            "before": before, "asked": len(ours) - 1, "answered": after, "processes": len(pids), "crashed": crashed,
+            "noticed_ms": noticed_ms,
         }  # fmt: skip
-
-
-def _wait_for_the_end(line: socket.socket) -> None:
-    """Raises TimeoutError when it does not come."""
-    from contextlib import suppress
-
-    with suppress(ConnectionError):
-        while line.recv(100):
-            pass
 
 
 def _crash_a_worker(server: "Serving") -> dict[str, Any]:
     from contextlib import ExitStack
 
-    from paceline.clock import now, sleep
-    from paceline.errors import HostError
-    from paceline.lab.starting import ask
+    from paceline.clock import now
 
     with ExitStack() as stack:
-        clients: dict[int, list[socket.socket]] = {}
-        for _ in range(300):
-            connection = stack.enter_context(server.connect(PATIENCE_S))
-            by = ask(connection, b"quick")
-            if by is not None:
-                clients.setdefault(by, []).append(connection)
-            if len(clients) == WORKERS and min(map(len, clients.values())) >= WITNESSES:
-                break
-            sleep(PACE_S)
-        else:
-            raise HostError(f"of 300 clients the workers have {[*map(len, clients.values())]}: too few for one of them")
-        (doomed, its), (_, others) = ((pid, lines[:WITNESSES]) for pid, lines in clients.items())
+        clients = _clients_of_all_workers(server, stack)
+        (doomed, its), (other, others) = ((pid, lines[:WITNESSES]) for pid, lines in clients.items())
         begun_s = now()
         its[0].sendall(b"crash\n")
-        _wait_for_the_end(its[0])
+        wait_for_the_end(its[0])
         noticed_ms = (now() - begun_s) * 1e3
-        beside = sum(ask(line, b"quick") is not None for line in others)
+        beside = [_answerer(line) for line in others]
         came, served, replaced_ms = _clients_until_somebody_new_answers(server, stack, clients.keys(), begun_s)
-        its_answered = sum(ask(line, b"quick") is not None for line in its)
+        its_answered = sum(_answerer(line) is not None for line in its)
         return {
-            "before": len(its) + len(others), "asked": len(others), "answered": beside, "its": len(its),
-            "its_answered": its_answered, "came": came, "served": served, "noticed_ms": noticed_ms,
-            "replaced_ms": replaced_ms, "doomed": doomed,
+            "before": len(its) + len(others), "asked": len(others), "answered": sum(by == other for by in beside),
+            "its": len(its), "its_answered": its_answered, "came": came, "served": served,
+            "processes": len(clients), "crashed": int(doomed not in server.pids()), "noticed_ms": noticed_ms,
+            "replaced_ms": replaced_ms,
         }  # fmt: skip
+
+
+def _clients_of_all_workers(server: "Serving", stack: "ExitStack") -> dict[int, list[socket.socket]]:
+    """Enough of each worker.  Raises HostError when one gets too few: later ones come more slowly."""
+    from paceline.clock import sleep
+    from paceline.errors import HostError
+
+    clients: dict[int, list[socket.socket]] = {}
+    for number in range(300):
+        connection = stack.enter_context(server.connect(PATIENCE_S))
+        by = _answerer(connection)
+        if by is not None:
+            clients.setdefault(by, []).append(connection)
+        if len(clients) == WORKERS and min(map(len, clients.values())) >= WITNESSES:
+            return clients
+        sleep(PACE_S * (1 + number / 30))
+    raise HostError(f"of 300 clients the workers have {[*map(len, clients.values())]}: too few for one of them")
+
+
+def _answerer(line: socket.socket) -> int | None:
+    """Which process answers; None: nobody, or not in time."""
+    from paceline.lab.starting import ask
+
+    try:
+        return ask(line, b"quick")
+    except OSError:
+        return None
 
 
 def _clients_until_somebody_new_answers(
@@ -199,12 +150,11 @@ def _clients_until_somebody_new_answers(
 ) -> tuple[int, int, float | None]:
     """How many came, how many of them were answered, and after how many ms by a process that was not there before."""
     from paceline.clock import now, sleep
-    from paceline.lab.starting import ask
 
     came, served = [], 0
     while now() - since_s < PATIENCE_S:
         came.append(stack.enter_context(server.connect(PATIENCE_S)))
-        by = ask(came[-1], b"quick")
+        by = _answerer(came[-1])
         served += by is not None
         if by is not None and by not in known:
             return len(came), served, (now() - since_s) * 1e3
@@ -246,47 +196,77 @@ def judge(_machine: Machine, samples: Samples) -> Verdict:
     replaced = samples.spread(WORKER, "replaced_ms")
     never = sum(sample["replaced_ms"] is None for sample in crashes)
     own = sum(sample["its_answered"] for sample in crashes)
-    held = (
-        threads.highest == 0 and processes.lowest == 100 and beside.lowest == 100 and own == 0 and not never
-        and new is not None and new.lowest == 100 and replaced is not None and replaced.highest <= SOON_MS
-    )  # fmt: skip
+    is_soon = not never and replaced is not None and replaced.highest <= SOON_MS
+    checks = [
+        (threads.highest == 0 and own == 0, _SURVIVED),
+        (processes.lowest == 100 and beside.lowest == 100, _TOO_MANY),
+        (new is not None and new.lowest == 100, _NOT_SERVED),
+        (is_soon, _LATE),
+    ]
+    reasons = [why for is_so, why in checks if not is_so]
     text = Text(
-        "{how} here. After a crash in a thread {threads} of the other threads of its process answered; after one in a "
-        "process, {processes} of the other processes. When a worker of Paceline crashed ({times} times), {own} of its "
-        "{its} clients were still connected, {beside} of the other worker's were answered, and {new} of the new ones.",
-        "在这台机器上{how_zh}。线程崩溃之后，同一进程的其他线程有 {threads} 作出应答；进程崩溃之后，其他进程有 "
-        "{processes} 作出应答。Paceline 的工作进程崩溃了 {times} 次：它自己的 {its} 个客户端中还剩 {own} 个保持连接，"
-        "另一个工作进程的客户端有 {beside} 得到应答，新来的有 {new}。",
+        "{how} here. Each crash ended one process: of those in a thread, {one} of {threads_of} processes and with it "
+        "all its threads, of whose others {threads} answered; of those in a process, {many} of {processes_of}, and "
+        "{processes} of the others answered. When a worker of Paceline crashed ({times} times), {own} of its {its} "
+        "clients were still connected, {beside} of the other worker's were answered, by the same process as before, "
+        "and {new} of the new ones.",
+        "在这台机器上{how_zh}。每次崩溃结束一个进程：线程崩溃时，{threads_of} 个进程中结束了 {one} 个，"
+        "连同它的全部线程，其余线程有 {threads} 作出应答；进程崩溃时，{processes_of} 个中结束了 {many} 个，"
+        "其余进程有 {processes} 作出应答。Paceline 的工作进程崩溃了 {times} 次：它自己的 {its} 个客户端中还剩 "
+        "{own} 个保持连接，另一个工作进程的客户端有 {beside} 由原来的进程应答，新来的有 {new} 得到应答。",
     ).filled(
-        **how(held),
+        **how(not reasons),
+        one=_sum(samples, THREADS, "crashed"), threads_of=_sum(samples, THREADS, "processes"),
+        many=_sum(samples, PROCESSES, "crashed"), processes_of=_sum(samples, PROCESSES, "processes"),
         threads=_of(samples, THREADS, "answered", "asked"), processes=_of(samples, PROCESSES, "answered", "asked"),
         beside=_of(samples, WORKER, "answered", "asked"), new=_of(samples, WORKER, "served", "came"),
-        times=len(crashes), own=own, its=sum(sample["its"] for sample in crashes),
+        times=len(crashes), own=own, its=_sum(samples, WORKER, "its"),
     )  # fmt: skip
     figures = {"answer after a thread %": threads.median, "answer after a process %": processes.median}
     if replaced is not None:
-        text = joined(
-            text,
-            Text(
-                "A worker that was not there before answered after {median:,.0f} ms ({lowest:,.0f} … {highest:,.0f}).",
-                "{median:,.0f} 毫秒（{lowest:,.0f} … {highest:,.0f}）之后，新的工作进程给出了应答。",
-            ).filled(median=replaced.median, lowest=replaced.lowest, highest=replaced.highest),
-        )
+        after = _REPLACED_AFTER.filled(median=replaced.median, lowest=replaced.lowest, highest=replaced.highest)
+        text = joined(text, after)
         figures["replaced after ms"] = replaced.median
     if never:
-        text = joined(
-            text,
-            Text(
-                "{never} times none had answered after {patience:g} s.",
-                "有 {never} 次，{patience:g} 秒之后仍没有新的工作进程应答。",
-            ).filled(never=never, patience=PATIENCE_S),
-        )
-    return Verdict(held, text, figures)
+        text = joined(text, _NEVER.filled(never=never, patience=PATIENCE_S))
+    return Verdict(not reasons, joined(text, *reasons), figures)
+
+
+_REPLACED_AFTER = Text(
+    "A worker that was not there before answered after {median:,.0f} ms ({lowest:,.0f} … {highest:,.0f}).",
+    "{median:,.0f} 毫秒（{lowest:,.0f} … {highest:,.0f}）之后，新的工作进程给出了应答。",
+)
+_NEVER = Text(
+    "In {never} cases none had answered after {patience:g} s.",
+    "有 {never} 次，{patience:g} 秒之后仍没有新的工作进程应答。",
+)
+_SURVIVED = Text(
+    "That anybody of the same process answered after the crash must not be: please report it, with this page.",
+    "崩溃之后同一进程中还有人应答，这是不应该发生的：请附上本页报告这个问题。",
+)
+_TOO_MANY = Text(
+    "Somebody of another process did not answer within {patience:g} s: it may have been ended by something else, as "
+    "when memory runs out, or the machine was very busy.",
+    "另一个进程中有人在 {patience:g} 秒内没有应答：它可能因别的原因结束（例如内存耗尽），也可能机器非常繁忙。",
+).filled(patience=PATIENCE_S)
+_NOT_SERVED = Text(
+    "Some of the new clients were not answered: each had waited {patience:g} s, or its connection was ended.",
+    "有些新客户端没有得到应答：要么等了 {patience:g} 秒，要么连接被断开。",
+).filled(patience=PATIENCE_S)
+_LATE = Text(
+    "A new worker took longer than {soon:,.0f} ms: the kernel may have been slow to start it where others want the "
+    "cores.",
+    "新的工作进程用了 {soon:,.0f} 毫秒以上：别的程序也在争用核时，内核启动它可能较慢。",
+).filled(soon=SOON_MS)
+
+
+def _sum(samples: Samples, case: str, quantity: str) -> int:
+    return sum(sample[quantity] for sample in samples.of(case))
 
 
 def _of(samples: Samples, case: str, part: str, of: str) -> str:
     """Of all rounds together: `0/24`."""
-    return f"{sum(it[part] for it in samples.of(case)):,}/{sum(it[of] for it in samples.of(case)):,}"
+    return f"{_sum(samples, case, part):,}/{_sum(samples, case, of):,}"
 
 
 def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
@@ -329,9 +309,10 @@ _REPLACED = Text("until a new worker answers", "到新的工作进程应答")
 def tabulate(_machine: Machine, samples: Samples) -> Table:
     columns = [
         Text("crash", "崩溃发生在"),
+        Text("processes that ended", "结束的进程"),
         Text("others who answer", "仍应答的其他人"),
-        Text("ms until it is noticed", "毫秒：到被察觉"),
-        Text("ms until replaced", "毫秒：到被替换"),
+        Text("noticed after, ms", "察觉用时，毫秒"),
+        Text("replaced after, ms", "替换用时，毫秒"),
         Text("times", "次数"),
     ]
     rows = []
@@ -339,7 +320,8 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
         noticed, replaced = samples.spread(case, "noticed_ms"), samples.spread(case, "replaced_ms")
         if noticed is not None:
             rows.append([
-                name, same(_of(samples, case, "answered", "asked")), same(noticed.text(2)),
+                name, same(_of(samples, case, "crashed", "processes")),
+                same(_of(samples, case, "answered", "asked")), same(noticed.text(2)),
                 same(replaced.text(0) if replaced else "–"), same(f"{noticed.count}"),
             ])  # fmt: skip
     return Table(columns, rows)

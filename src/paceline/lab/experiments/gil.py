@@ -11,12 +11,13 @@ Without a GIL theory says other things, and so do prediction and verdict.
 from collections.abc import Sequence
 from statistics import median
 
+from paceline.lab.computing import piece_of_work
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
 from paceline.lab.plots import Axis, Kind, Lane, Lines, Plot, Series, Timeline
 from paceline.lab.samples import Samples
 from paceline.lab.spans import at_a_time, in_ms, lengths_of, overlap_of, watch_own_clock
 from paceline.lab.study import Study
-from paceline.lab.texts import Text, joined, same
+from paceline.lab.texts import Text, joined, same, telling
 from paceline.stats.spread import Spread
 
 WATCHERS = 4
@@ -36,14 +37,6 @@ NEARLY = 0.7
 """Without a GIL, that share of the cores counts as all of them."""
 MOST_LATE_MS = 10.0
 """Without a GIL, who wakes up is less late than that, whatever the interval."""
-
-
-def piece_of_work(steps: int) -> int:
-    """Work that does nothing but compute, in pure Python."""
-    total = 0
-    for number in range(steps):
-        total += number * number % 7
-    return total
 
 
 def divide_among(threads: int, steps: int) -> float:
@@ -89,11 +82,14 @@ def how_late(naps: int, interval_s: float, is_disturbed: bool) -> list[float]:
 
 
 def measure(study: Study) -> None:
+    from paceline.lab.computing import amount_for
+
     study.part(0, 0.55)
-    steps = _steps_in(0.2 if study.quick else 1.0)
+    steps = max(8, amount_for(piece_of_work, 0.2 if study.quick else 1.0))
+    study.settings(steps=steps, watchers=WATCHERS, nap_s=NAP_S)
     for round_, threads in study.rounds(study.pick([1, 2, 4, 8], range(1, 9)), quick=3, full=4):
         took_s = divide_among(threads, steps if round_ else steps // 5)
-        study.note(str(threads), round_, threads=threads, took_s=took_s, steps=steps)
+        study.note(str(threads), round_, threads=threads, took_s=took_s)
     study.part(0.55, 0.7)
     for round_, _ in study.rounds([WHO], quick=2, full=5):
         ran = _watch_together(0.05 if round_ == 0 else 0.3 if study.quick else 0.8)
@@ -109,18 +105,6 @@ def measure(study: Study) -> None:
 
 def case_of(interval_ms: float) -> str:
     return f"interval {interval_ms:g} ms"
-
-
-def _steps_in(seconds: float) -> int:
-    """How many steps of work take about so long here."""
-    from paceline.clock import thread_cpu_ns
-
-    best_ns = 1 << 40
-    for _ in range(5):
-        begun = thread_cpu_ns()
-        piece_of_work(20_000)
-        best_ns = min(best_ns, thread_cpu_ns() - begun)
-    return max(8, int(20_000 * seconds * 1e9 / max(best_ns, 1)))
 
 
 def _watch_together(seconds: float) -> list[list[tuple[int, int]]]:
@@ -153,18 +137,20 @@ def throughputs(samples: Samples) -> dict[int, Spread]:
 
 def predict(machine: Machine) -> Prediction:
     if machine.has_gil:
-        return Prediction(
+        text = joined(
             Text(
-                "This Python has a GIL: one thread executes Python code at a time, whatever the number of cores. So "
-                "2 to 8 threads do the same work no faster than one, and at (nearly) no moment two of them run. Who "
-                "wakes up while another one computes waits for about the switch interval: 5 ms late with 5 ms, 50 ms "
-                "with 50 ms.",
+                "This Python has a GIL: one thread executes Python code at a time, whatever the number of cores. So 2 "
+                "to 8 threads do the same work no faster than one (at most {gain:g} ×), and at (nearly) no moment two "
+                "of them run (at most {overlap:.0%} of the time). Who wakes up while another one computes waits for "
+                "about the switch interval (half of it to twice): 5 ms late with 5 ms, 50 ms with 50 ms.",
                 "这个 Python 有 GIL：不论有多少个核，同一时刻只有一个线程执行 Python 代码。所以 2 到 8 个线程做同样的"
-                "工作，并不比一个线程快，（几乎）没有哪个时刻有两个线程在运行。别的线程正在计算时，醒来的线程"
-                "大约要等一个切换间隔：间隔 5 毫秒就晚 5 毫秒，50 毫秒就晚 50 毫秒。",
-            ),
-            {"throughput": 1.0, "overlap": 0.0, "late at 5 ms": 5.0, "late at 50 ms": 50.0},
+                "工作，并不比一个线程快（不超过 {gain:g} 倍），（几乎）没有哪个时刻有两个线程在运行"
+                "（不超过 {overlap:.0%} 的时间）。别的线程正在计算时，醒来的线程大约要等一个切换间隔（一半到两倍）："
+                "间隔 5 毫秒就晚 5 毫秒，50 毫秒就晚 50 毫秒。",
+            ).filled(gain=NO_GAIN, overlap=MOST_OVERLAP),
+            _ONE_CORE if machine.cores == 1 else same(""),
         )
+        return Prediction(text, {"throughput": 1.0, "overlap": 0.0, "late at 5 ms": 5.0, "late at 50 ms": 50.0})
     most = min(machine.cores, 8)
     return Prediction(
         Text(
@@ -176,6 +162,12 @@ def predict(machine: Machine) -> Prediction:
         ).filled(most=most, watchers=min(machine.cores, WATCHERS), late=MOST_LATE_MS),
         {"throughput": most, "at a time": min(machine.cores, WATCHERS), "late at most": MOST_LATE_MS},
     )
+
+
+_ONE_CORE = Text(
+    "With one core the first two would be so without a GIL, too: here only the interval tells something of it.",
+    "只有一个核时，即使没有 GIL，前两条也同样成立：在这里，只有切换间隔能说明 GIL。",
+)
 
 
 def judge(machine: Machine, samples: Samples) -> Verdict:
@@ -190,17 +182,18 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     checks = _checks(machine, found[best], overlap, together, medians)
     held = not checks
     text = Text(
-        "{how} here: the best of 2 to 8 threads did {best:.2f} × the work of one in the same time (with {threads}). "
-        "More than one of 4 threads ran in {overlap:.1%} of the time; one ran for {hold:.1f} ms until another did "
+        "{how} here: the best of 2 to 8 threads did {best} × the work of one in the same time (with {threads}). "
+        "More than one of 4 threads ran in {overlap}% of the time; one ran for {hold:.1f} ms until another did "
         "(median of {count:,}). Who woke up while another thread computed was {low:.1f} ms late with an interval of "
         "0.5 ms, {middle:.1f} ms with 5 ms, {high:.1f} ms with 50 ms.",
-        "在这台机器上{how_zh}：2 到 8 个线程中最好的（{threads} 个），同样时间里完成的工作是一个线程的 {best:.2f} 倍。"
-        "4 个线程中有两个以上同时运行的时间占 {overlap:.1%}；一个线程连续运行 {hold:.1f} 毫秒后轮到另一个"
+        "在这台机器上{how_zh}：2 到 8 个线程中最好的（{threads} 个），同样时间里完成的工作是一个线程的 {best} 倍。"
+        "4 个线程中有两个或更多同时运行的时间占 {overlap}%；一个线程连续运行 {hold:.1f} 毫秒后轮到另一个"
         "（{count:,} 次的中位数）。别的线程正在计算时，醒来的线程在切换间隔为 0.5 毫秒时晚 {low:.1f} 毫秒，"
         "5 毫秒时晚 {middle:.1f} 毫秒，50 毫秒时晚 {high:.1f} 毫秒。",
     ).filled(
         **how(held),
-        best=found[best], threads=best, overlap=overlap, hold=median(holds), count=len(holds),
+        best=telling(found[best], NO_GAIN if machine.has_gil else NEARLY * min(machine.cores, 8), 2), threads=best,
+        overlap=telling(overlap * 100, MOST_OVERLAP * 100, 1), hold=median(holds), count=len(holds),
         low=medians[0.5], middle=medians[5.0], high=medians[50.0],
     )  # fmt: skip
     figures = {"throughput": found[best], "overlap": overlap, "at a time": together, "hold ms": median(holds)}
@@ -238,8 +231,8 @@ _TOO_FEW = Text(
     "这不到核数的 {nearly:.0%}：可能别的程序也要用这些核，也可能各线程在写同一块内存。",
 ).filled(nearly=NEARLY)
 _LATE_WITHOUT = Text(
-    "Without a GIL a thread that wakes up waits only for a core: others had them all.",
-    "没有 GIL 时，醒来的线程只需要等一个核：当时所有的核都被占用了。",
+    "Without a GIL a thread that wakes up waits only for a core: others may have had them all.",
+    "没有 GIL 时，醒来的线程只需要等一个核：可能当时所有的核都被占用了。",
 )
 
 
@@ -247,7 +240,8 @@ def draw(machine: Machine, samples: Samples) -> Sequence[Plot]:
     plots: list[Plot] = []
     if found := throughputs(samples):
         most = 1.0 if machine.has_gil else float(machine.cores)
-        name = Text("prediction: one at a time", "预测：一次一个") if machine.has_gil else _UP_TO_CORES
+        name = Text("prediction: one at a time", "预测：同一时刻只有一个") if machine.has_gil else _UP_TO_CORES
+        said = [(float(threads), Spread.exactly(min(threads, most))) for threads in found]
         plots.append(
             Lines(
                 Text("The same work, divided among more threads", "同样的工作，分给更多的线程"),
@@ -255,7 +249,7 @@ def draw(machine: Machine, samples: Samples) -> Sequence[Plot]:
                 Axis(Text("throughput, relative to one thread", "吞吐量（相对一个线程）"), "×"),
                 [
                     Series(Text("measured", "实测"), [(float(threads), spread) for threads, spread in found.items()]),
-                    Series(name, [_said(float(threads), min(threads, most)) for threads in found], Kind.THEORY),
+                    Series(name, said, Kind.THEORY),
                 ],
             )
         )
@@ -271,21 +265,17 @@ def draw(machine: Machine, samples: Samples) -> Sequence[Plot]:
     if late:
         title = Text("How late a thread wakes up while another one computes", "别的线程计算时，醒来的线程晚多久")
         x = Axis(Text("switch interval", "切换间隔"), "ms", is_log=True)
-        y = Axis(Text("late by", "晚了"), "ms", is_log=True)
+        y = Axis(Text("late by", "唤醒延迟"), "ms", is_log=True)
         series = [Series(Text("measured", "实测"), late)]
         if machine.has_gil:
             name = Text("prediction: the interval", "预测：等于间隔")
-            series.append(Series(name, [_said(at, at) for at in INTERVALS_MS], Kind.THEORY))
+            series.append(Series(name, [(at, Spread.exactly(at)) for at in INTERVALS_MS], Kind.THEORY))
         plots.append(Lines(title, x, y, series))
     return plots
 
 
 _UP_TO_CORES = Text("prediction: as many as cores", "预测：等于核数为止")
 _WHO_HELD = Text("Who held the GIL, and ran, when", "谁在何时持有 GIL 并在运行")
-
-
-def _said(x: float, y: float) -> tuple[float, Spread]:
-    return x, Spread(y, y, y, 1)
 
 
 def tabulate(_machine: Machine, samples: Samples) -> Table:
@@ -300,12 +290,12 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
     overlap = Spread.of(overlap_of(each) * 100 for each in ran)
     quantities += [
         (Text("ran until another did, ms", "连续运行到轮到别人，毫秒"), holds),
-        (Text("more than one ran, % of the time", "两个以上同时运行，占时间 %"), overlap),
+        (Text("more than one ran, % of the time", "两个或更多同时运行，占时间 %"), overlap),
         (Text("threads at a time", "同时运行的线程数"), Spread.of(at_a_time(each) for each in ran)),
-        (Text("late, nobody computes, ms", "晚了，无人计算，毫秒"), samples.spread(ALONE, "late_ms")),
+        (Text("late, nobody computes, ms", "唤醒延迟（没有线程在计算），毫秒"), samples.spread(ALONE, "late_ms")),
     ]
     for at in INTERVALS_MS:
-        name = Text(f"late, interval {at:g} ms, ms", f"晚了，间隔 {at:g} 毫秒，毫秒")
+        name = Text(f"late, interval {at:g} ms, ms", f"唤醒延迟（间隔 {at:g} 毫秒），毫秒")
         quantities.append((name, samples.spread(case_of(at), "late_ms")))
     return Table(
         columns, [[name, same(it.text(2)), same(f"{it.count:,}")] for name, it in quantities if it is not None]

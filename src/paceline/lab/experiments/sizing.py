@@ -16,13 +16,15 @@ from paceline.lab.peers import answer, compute
 from paceline.lab.plots import Axis, Heat, Plot
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
-from paceline.lab.texts import Text, joined, same
+from paceline.lab.texts import Text, joined, same, telling
 from paceline.stats.spread import Spread
 
 CLIENTS = 32
-MANY_CORES = 8
+MANY_CORES = 4
 FOR_EVER = 1 << 30
 """Clients do not leave."""
+MOST_AT_ONCE = 64
+"""So many workers of all servers together run at the same time, at most."""
 NEAR = 0.8
 """Predicted: what the formula chooses does at least this share of the best pair that was measured."""
 
@@ -60,32 +62,53 @@ def case_of(kind: str, pair: Pair) -> str:
     return f"{kind} {pair[0]}x{pair[1]}"
 
 
-def measure(study: Study) -> None:
-    from paceline.lab.load import closed, loops_within
-    from paceline.lab.starting import paceline, serving
+def groups_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Whose servers run at the same time, so that their rounds alternate: all, or those with as many workers."""
+    if sum(workers for workers, _ in pairs) <= MOST_AT_ONCE:
+        return [list(pairs)]
+    return [[pair for pair in pairs if pair[0] == workers] for workers in sorted({workers for workers, _ in pairs})]
 
-    loops = loops_within(0.001)
+
+def measure(study: Study) -> None:
+    from paceline.lab.computing import amount_for
+
+    loops = amount_for(compute, 0.001)
     messages = {
         WAIT: b"wait %d" % round(COSTS_MS[WAIT][1] * 1e3),
         COMPUTE: b"compute %d" % round(loops * COSTS_MS[COMPUTE][0]),
         HALF: b"both %d %d" % (round(loops * COSTS_MS[HALF][0]), round(COSTS_MS[HALF][1] * 1e3)),
     }
     for_s = 0.12 if study.quick else 0.5
+    study.settings(clients=CLIENTS, for_s=for_s)
+    groups = groups_of(pairs_of(study.machine.cores, quick=study.quick))
+    parts = [(kind, group) for kind in KINDS for group in groups]
+    for number, (kind, group) in enumerate(parts):
+        study.part(number / len(parts), (number + 1) / len(parts))
+        _measure_group(study, kind, group, messages[kind], for_s)
+
+
+def _measure_group(study: Study, kind: str, pairs: Sequence[Pair], message: bytes, for_s: float) -> None:
+    """New servers for each kind: threads that another kind has made would be there still."""
+    from paceline.lab.load import closed
+    from paceline.lab.starting import paceline, serving
+
     with ExitStack() as stack:
-        pairs = pairs_of(study.machine.cores, quick=study.quick)
         servers = {pair: stack.enter_context(serving(paceline(*pair))) for pair in pairs}
-        cases = [(kind, pair) for kind in KINDS for pair in pairs]
-        for round_, (kind, pair) in study.rounds(cases, quick=2, full=3):
+        for round_, pair in study.rounds(pairs, quick=2, full=3):
+            server = servers[pair]
+            before_s = server.cpu_s()
             ran = closed(
-                servers[pair].address,
+                server.address,
                 CLIENTS,
-                repeat(messages[kind]).__next__,
+                repeat(message).__next__,
                 calls=FOR_EVER,
                 for_s=for_s if round_ else for_s / 2,
             )
+            busy_s = server.cpu_s() - before_s
             study.note(
                 case_of(kind, pair), round_, kind=kind, workers=pair[0], threads=pair[1],
                 calls_per_s=len(ran.answered_ms) / ran.took_s, p99_ms=ran.percentile_ms(99), lost=ran.lost,
+                server_busy=busy_s / ran.took_s, clients_busy=ran.cpu_s / ran.took_s,
             )  # fmt: skip
 
 
@@ -150,16 +173,18 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     shares, sentences = {}, []
     for kind, found in surfaces.items():
         ours, most, least = chosen(machine, kind, list(found)), best(found), smallest_near(found)
-        shares[kind] = found[ours].median / found[most].median
+        by_round = samples.ratio("calls_per_s", case_of(kind, ours), case_of(kind, most))
+        shares[kind] = found[ours].median / found[most].median if by_round is None else by_round.median
         sentences.append(
             Text(
-                "For {kind} it chose {ours}, {rate:,.0f} in a second, {share:.0%} of the best ({most}, {top:,.0f}); "
-                "the smallest that is near the best was {least}.",
+                "For {kind} the formula chose {ours}, {rate:,.0f} in a second, {share}% of the best ({most}, "
+                "{top:,.0f}); the smallest that is near the best was {least}.",
                 "对{kind_zh}，公式选 {ours}，每秒 {rate:,.0f} 次，"
-                "是最好者（{most}，{top:,.0f} 次）的 {share:.0%}；接近最好者的最小组合是 {least}。",
+                "是最好者（{most}，{top:,.0f} 次）的 {share}%；接近最好者的最小组合是 {least}。",
             ).filled(
                 kind=KINDS[kind].en, kind_zh=KINDS[kind].zh, ours=_said(ours), rate=found[ours].median,
-                share=shares[kind], most=_said(most), top=found[most].median, least=_said(least),
+                share=telling(shares[kind] * 100, NEAR * 100, 0), most=_said(most), top=found[most].median,
+                least=_said(least),
             )
         )  # fmt: skip
     wrong = [kind for kind, share in shares.items() if share < NEAR]
@@ -169,9 +194,39 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
             "It did not hold here for " + ", ".join(KINDS[kind].en for kind in wrong) + " (workers × threads).",
             "在这台机器上公式不成立：" + "、".join(KINDS[kind].zh for kind in wrong) + "（工作进程 × 线程）。",
         )
+    reasons = [_why(machine, samples, kind, list(surfaces[kind])) for kind in wrong]
     return Verdict(
-        not wrong, joined(text, *sentences), {f"of the best, {kind}": share for kind, share in shares.items()}
+        not wrong, joined(text, *sentences, *reasons), {f"of the best, {kind}": share for kind, share in shares.items()}
     )
+
+
+def _why(machine: Machine, samples: Samples, kind: str, pairs: Sequence[Pair]) -> Text:
+    """What was measured beside it where the formula was wrong."""
+    ours = chosen(machine, kind, pairs)
+    server, clients = (samples.spread(case_of(kind, ours), who) for who in ("server_busy", "clients_busy"))
+    if server is None or clients is None:
+        return same("")
+    said = Text(
+        "With {ours} for {kind} the workers had {server:.1f} of {cores} cores, and the clients {clients:.1f}.",
+        "对{kind_zh}选 {ours} 时，{cores} 个核中，工作进程用了 {server:.1f} 个，客户端用了 {clients:.1f} 个。",
+    ).filled(
+        ours=_said(ours), kind=KINDS[kind].en, kind_zh=KINDS[kind].zh, cores=machine.cores,
+        server=server.median, clients=clients.median,
+    )  # fmt: skip
+    return joined(said, _RESTED if server.median + clients.median < ALL_BUSY * machine.cores else _ALL_BUSY)
+
+
+ALL_BUSY = 0.9
+_RESTED = Text(
+    "So the cores rested at times: the formula takes it that the threads of a worker never wait at the same moment, "
+    "but they do, and then its core has nothing to do. More threads than it says help.",
+    "可见核有时闲着：公式假定一个工作进程的各线程绝不会同时等待，但这是会发生的，那时它的核就无事可做。"
+    "比公式更多的线程会有帮助。",
+)
+_ALL_BUSY = Text(
+    "So the cores were busy; how they are divided between workers and clients is what differs.",
+    "可见核一直在忙；差别在于它们如何分给工作进程和客户端。",
+)
 
 
 def _said(pair: Pair) -> str:
@@ -203,6 +258,24 @@ def _marks(machine: Machine, kind: str, found: dict[Pair, Spread]) -> list[tuple
     return [(by_formula, Text("the formula", "公式所选")), (most, Text("best", "最好"))]
 
 
+def summarize(machine: Machine, samples: Samples) -> Table:
+    """For the terminal: calls in a second of each pair, for the three kinds."""
+    surfaces = {kind: surface(samples, kind) for kind in KINDS}
+    columns = [Text("workers × threads", "工作进程 × 线程"), *(joined(name, _A_SECOND) for name in SHORT.values())]
+    rows = []
+    for pair in sorted({pair for found in surfaces.values() for pair in found}):
+        cells = []
+        for kind, found in surfaces.items():
+            marks = dict(_marks(machine, kind, found)) if found else {}
+            rate = same(f"{found[pair].median:,.0f}") if pair in found else same("")
+            cells.append(joined(rate, same(" "), marks.get(pair, same(""))) if pair in marks else rate)
+        rows.append([same(_said(pair)), *cells])
+    return Table(columns, rows)
+
+
+_A_SECOND = Text("(1/s)", "（次/秒）")
+
+
 def tabulate(machine: Machine, samples: Samples) -> Table:
     columns = [
         Text("calls", "调用"),
@@ -210,6 +283,8 @@ def tabulate(machine: Machine, samples: Samples) -> Table:
         Text("calls/s", "每秒调用数"),
         Text("of the best, %", "与最好者之比，%"),
         Text("p99, ms", "p99，毫秒"),
+        Text("cores, workers", "核，工作进程"),
+        Text("cores, clients", "核，客户端"),
         Text("", ""),
     ]
     rows = []
@@ -217,13 +292,17 @@ def tabulate(machine: Machine, samples: Samples) -> Table:
         found = surface(samples, kind)
         marked = dict(_marks(machine, kind, found)) if found else {}
         for pair, rate in found.items():
-            p99 = samples.spread(case_of(kind, pair), "p99_ms")
+            p99, server, clients = (
+                samples.spread(case_of(kind, pair), what) for what in ("p99_ms", "server_busy", "clients_busy")
+            )
             share = rate.median / found[best(found)].median
             cells = [
                 same(_said(pair)),
                 same(rate.text(0)),
                 same(f"{share * 100:.0f}"),
                 same(p99.text(1) if p99 else "–"),
+                same(f"{server.median:.1f}" if server else "–"),
+                same(f"{clients.median:.1f}" if clients else "–"),
             ]
             rows.append([name, *cells, marked.get(pair, same(""))])
     return Table(columns, rows)
@@ -251,6 +330,7 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
+    summarize=summarize,
     quick_s=10.0,
     full_s=90.0,
 )

@@ -134,6 +134,8 @@ def counted() -> Counts:
 def measure(study: Study) -> None:
     import os
 
+    from paceline.lab.computing import amount_for
+
     cores = os.sched_getaffinity(0)
     ways: dict[str, Callable[[int], tuple[float, Counts]]] = {
         GENERATOR: lambda trips: _timed(by_generator, trips),
@@ -143,14 +145,14 @@ def measure(study: Study) -> None:
     }
     cases = [name for name in NAMES if not name.endswith(FREE) or len(cores) > 1]
     per_sample_s = 0.02 if study.quick else 0.1
-    trips = dict.fromkeys(cases, 50)
+    trips = {case: max(20, amount_for(ways[case.removesuffix(FREE)], per_sample_s)) for case in cases}
+    study.settings(trips=trips)
     study.part(0, 0.75)
     try:
-        for round_, case in study.rounds(cases, quick=8, full=20):
+        for round_, case in study.rounds(cases, quick=6, full=20):
             os.sched_setaffinity(0, cores if case.endswith(FREE) else {study.chance.choice(sorted(cores))})
             count = trips[case]
             took_s, (voluntary, involuntary) = ways[case.removesuffix(FREE)](count)
-            trips[case] = max(20, min(500_000, 4 * count, int(count * per_sample_s / max(took_s, 1e-6))))
             switches = 2 * count
             study.note(
                 case,
@@ -235,15 +237,14 @@ def predict(machine: Machine) -> Prediction:
     text = Text(
         "A generator is resumed without the kernel, so a switch between threads or processes, which the kernel makes, "
         "costs at least {dearer:g} × as much. On one core the kernel counts about one switch or more for each of "
-        "those: "
-        "voluntary where one had to wait, involuntary where the one that was woken ran at once; and none for a "
-        "generator. For processes that only compute it counts more involuntary ones than voluntary ones. Which is "
-        "dearer, thread or process, is not predicted: a process has other page tables",
-        "恢复生成器不需要内核，所以由内核完成的线程切换或进程切换，开销至少是它的 {dearer:g} 倍。在单核上，"
-        "内核为这样的每一次交接至少记大约一次切换：一方必须等待的，记为自愿；被唤醒的一方立刻抢先运行的，记为非自愿；"
-        "而生成器一次也不记。对只做计算的进程，记下的非自愿切换多于自愿切换。线程和进程哪个更贵，这里不作预测："
-        "进程要换页表",
-    ).filled(dearer=DEARER)
+        "those ({each:g} at least): voluntary where one had to wait, involuntary where the one that was woken ran at "
+        "once; and none for a generator. For processes that only compute it counts more involuntary ones than "
+        "voluntary ones. Which is dearer, thread or process, is not predicted: a process has other page tables",
+        "恢复生成器不需要内核，所以由内核完成的线程切换或进程切换，开销至少是它的 {dearer:g} 倍。在单核上，内核为这样"
+        "的每一次交接至少记大约一次切换（不少于 {each:g} 次）：一方必须等待的，记为自愿；被唤醒的一方立刻抢先运行的，"
+        "记为非自愿；而生成器一次也不记。对只做计算的进程，记下的非自愿切换多于自愿切换。线程和进程哪个更贵，这里不作"
+        "预测：进程要换页表",
+    ).filled(dearer=DEARER, each=EACH)
     end = Text(", a thread has to get the GIL.", "，线程则还要拿到 GIL。") if machine.has_gil else Text(".", "。")
     return Prediction(
         Text(text.en + end.en, text.zh + end.zh),
@@ -273,13 +274,13 @@ def judge(_machine: Machine, samples: Samples) -> Verdict:
     text = Text(
         "{how} here: a switch took {own:.3f} µs with a generator; on one core {lock:.1f} µs between threads by locks "
         "({by_lock:,.0f} ×), {condition:.1f} µs by a condition, and {pipe:.1f} µs between processes by pipes "
-        "({by_pipe:,.0f} ×). For each of these the kernel counted {own_count:.2f}, {lock_count:.2f}, "
-        "{condition_count:.2f} and {pipe_count:.2f} switches. Two that only compute were stopped {stopped:,.0f} times "
-        "a "
-        "second, and waited {waited:,.0f} times.",
+        "({by_pipe:,.0f} ×). For each hand-over the kernel counted {own_count:.2f} switches with a generator, "
+        "{lock_count:.2f} with locks, {condition_count:.2f} with a condition, {pipe_count:.2f} with pipes. Two that "
+        "only compute were stopped {stopped:,.0f} times a second, and waited {waited:,.0f} times.",
         "在这台机器上{how_zh}：生成器切换一次 {own:.3f} 微秒；单核上，线程用锁 {lock:.1f} 微秒（{by_lock:,.0f} 倍），"
-        "用条件变量 {condition:.1f} 微秒，进程用管道 {pipe:.1f} 微秒（{by_pipe:,.0f} 倍）。内核为每次交接记下的切换"
-        "依次为 {own_count:.2f}、{lock_count:.2f}、{condition_count:.2f}、{pipe_count:.2f} 次。"
+        "用条件变量 {condition:.1f} 微秒，进程用管道 {pipe:.1f} 微秒（{by_pipe:,.0f} 倍）。内核为每次交接"
+        "记下的切换：生成器 {own_count:.2f} 次，锁 {lock_count:.2f} 次，条件变量 {condition_count:.2f} 次，"
+        "管道 {pipe_count:.2f} 次。"
         "只做计算的两个进程每秒被停下 {stopped:,.0f} 次，主动等待 {waited:,.0f} 次。",
     ).filled(
         **how(not reasons),
@@ -340,8 +341,9 @@ def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
 
 def tabulate(_machine: Machine, samples: Samples) -> Table:
     columns = [
-        Text("who", "谁"), Text("a switch, µs", "一次切换，微秒"), Text("voluntary, each", "每次切换的自愿切换"),
-        Text("involuntary, each", "每次切换的非自愿切换"), Text("switches made", "切换次数"),
+        Text("who", "谁"), Text("a switch, µs", "一次切换，微秒"),
+        Text("voluntary, for each hand-over", "自愿切换（每次交接）"),
+        Text("involuntary, for each hand-over", "非自愿切换（每次交接）"), Text("switches made", "切换次数"),
     ]  # fmt: skip
     rows = []
     for case, name in NAMES.items():
@@ -352,17 +354,14 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
             counted_each(samples, case, "involuntary"),
         )  # fmt: skip
         made = sum(sample["switches"] for sample in samples.of(case))
-        rows.append([name, *(same(spread.text(2) if spread else "") for spread in spreads), same(f"{made:,}")])
-    of_own, stopped = a_second(samples, "voluntary"), a_second(samples, "involuntary")
-    if of_own is not None and stopped is not None:
-        name = Text("two that compute, on one core: a second", "单核上两个只做计算的：每秒")
-        rows.append([name, same(""), same(of_own.text(0)), same(stopped.text(0)), same("")])
+        cells = [same(spread.text(digits) if spread else "") for spread, digits in zip(spreads, (3, 2, 2), strict=True)]
+        rows.append([name, *cells, same(f"{made:,}")])
     return Table(columns, rows)
 
 
 EXPERIMENT = Experiment(
     name="switching",
-    question=Text("What does a switch cost?", "切换一次要花多少代价？"),
+    question=Text("What does a switch cost?", "切换一次的开销有多大？"),
     explains=Text(
         "To take turns, somebody has to be stopped and somebody else to go on. A generator does it within the program: "
         "it keeps its place, and its caller goes on. For threads and processes the kernel does it: it keeps the "

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
+from paceline.lab.fitting import STEPS, limits, make_as_many
 from paceline.lab.plots import Axis, Bar, Bars, Lines, Plot, Series
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -22,13 +23,12 @@ from paceline.stats.spread import Spread
 
 WRITERS = 4
 """So many threads add to one counter."""
-MOST_QUICK, MOST_FULL = 1_000, 4_000
-"""No more threads than that are made: who has to know how many fit at the most asks the limits, and not the machine."""
-STEPS = 10
+MOST_QUICK, MOST_FULL, MARGIN = 1_000, 4_000, 200
+"""No more threads than that are made, and so many less than the lowest limit: others on this machine need some, too."""
 TOUCHED = 0.1
 """Predicted: of its stack, a thread that waits has touched less than this share."""
 
-SHARED, START, FIT = "shared", "start", "fit"
+SHARED, LIMITS, START, FIT = "shared", "limits", "start", "fit"
 PLAIN, GAP, LOCK = "plain", "gap", "lock"
 WAYS = {
     PLAIN: Text("counter += 1, no lock", "counter += 1，无锁"),
@@ -94,62 +94,22 @@ def change_from_a_thread() -> dict[str, bool]:
     }
 
 
-def make_as_many(most: int) -> tuple[list[tuple[int, int, int]], int, str]:
-    """Make threads that wait: (how many, VmRSS, VmSize) at each step; how many were made, and why no more."""
-    import threading
-
-    gate = threading.Event()
-    crew: list[threading.Thread] = []
-    steps: list[tuple[int, int, int]] = []
-    why = ""
-    try:
-        while len(crew) < most:
-            thread = threading.Thread(target=gate.wait, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # the kernel refused
-                why = str(error)
-                break
-            crew.append(thread)
-            if len(crew) % (most // STEPS) == 0:
-                steps.append((len(crew), *memory_bytes()))
-    finally:
-        gate.set()
-        for thread in crew:
-            thread.join()
-    return steps, len(crew), why
-
-
-def memory_bytes() -> tuple[int, int]:
-    """What of this process lies in memory, and what it has reserved, as the kernel says."""
-    with open("/proc/self/status") as file:
-        said = dict(line.split(":", 1) for line in file)
-    rss, size = (int(said[name].split()[0]) * 1024 for name in ("VmRSS", "VmSize"))
-    return rss, size
-
-
 # Measuring
 
 
 def measure(study: Study) -> None:
     study.note(SHARED, 1, **change_from_a_thread())
+    found = limits()
+    study.note(LIMITS, 1, limits=found)
     study.part(0, 0.1)
     for round_, _ in study.rounds([START], quick=10, full=40):
         study.note(START, round_, start_us=[_start_us() for _ in range(20)])
     study.part(0.1, 0.6)
-    most = MOST_QUICK if study.quick else MOST_FULL
+    most = max(STEPS, min(MOST_QUICK if study.quick else MOST_FULL, min(found.values(), default=MOST_FULL) - MARGIN))
     for round_, _ in study.rounds([FIT], quick=2, full=5):
         steps, made, why = make_as_many(most)
-        study.note(
-            FIT,
-            round_,
-            asked=most,
-            made=made,
-            why=why,
-            threads=[count for count, _, _ in steps],
-            rss_bytes=[rss for _, rss, _ in steps],
-            size_bytes=[size for _, _, size in steps],
-        )
+        counts, rss, size = zip(*steps, strict=True) if steps else ((), (), ())
+        study.note(FIT, round_, asked=most, made=made, why=why, threads=counts, rss_bytes=rss, size_bytes=size)
     study.part(0.6, 1)
     scale = 1 if study.quick else 5
     ways: dict[str, tuple[Callable[[Counter, Lock, int], None], int]] = {
@@ -248,15 +208,21 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     is_light = rss is not None and size is not None and rss.median < TOUCHED * size.median
     is_plain_so = machine.has_gil or machine.cores == 1 or plain.highest > 0
     held = is_seen and is_light and made >= MOST_QUICK and gap.lowest > 0 and lock.highest == 0 and is_plain_so
+    same_pid, own_id = (all(sample[name] for sample in shared) for name in ("same_pid", "own_kernel_id"))
+    fits = joined(_fit_text(fit, rss, size), _limit_text(samples))
     text = Text(
-        "{how} here: the thread's change {seen}. {fit} Of {gap_of:,} updates with a gap {gap:.1f}% were lost, of "
-        "{lock_of:,} with a lock {lock}; a plain += 1 lost {plain:,} of {plain_of:,}.",
-        "在这台机器上{how_zh}：线程的改动{seen_zh}。{fit_zh}读写之间有空隙时，{gap_of:,} 次更新丢失了 {gap:.1f}%；"
-        "有锁时，{lock_of:,} 次{lock_zh}；单纯的 += 1 在 {plain_of:,} 次中丢失 {plain:,} 次。",
+        "{how} here: the thread's change {seen}; it was {pid} process, with {own} number in the kernel. {fit} Of "
+        "{gap_of:,} updates with a gap {gap:,} were lost, of {lock_of:,} with a lock {lock}; a plain += 1 lost "
+        "{plain:,} of {plain_of:,}.",
+        "在这台机器上{how_zh}：线程的改动{seen_zh}；它与我们{pid_zh}，在内核中{own_zh}。{fit_zh}"
+        "读写之间有空隙时，{gap_of:,} 次更新丢失了 {gap:,} 次；有锁时，{lock_of:,} 次{lock_zh}；"
+        "单纯的 += 1 在 {plain_of:,} 次中丢失 {plain:,} 次。",
     ).filled(
         **how(held),
         seen="was seen" if is_seen else "was not seen", seen_zh="看得到" if is_seen else "看不到",
-        fit=_fit_text(fit, rss, size).en, fit_zh=_fit_text(fit, rss, size).zh, gap=gap.median,
+        pid="the same" if same_pid else "another", pid_zh="同属一个进程" if same_pid else "不在同一个进程",
+        own="a" if own_id else "no", own_zh="有自己的编号" if own_id else "没有自己的编号",
+        fit=fits.en, fit_zh=fits.zh, gap=_sum(samples, GAP, "lost"),
         gap_of=_sum(samples, GAP, "expected"), lock_of=_sum(samples, LOCK, "expected"),
         lock="none" if lock.highest == 0 else f"{_sum(samples, LOCK, 'lost'):,}",
         lock_zh="一次也没丢" if lock.highest == 0 else f"丢失 {_sum(samples, LOCK, 'lost'):,} 次",
@@ -265,7 +231,44 @@ def judge(machine: Machine, samples: Samples) -> Verdict:
     figures = {"lost with a gap %": gap.median, "lost with a lock %": lock.median, "lost plainly %": plain.median}
     if rss is not None and size is not None:
         figures |= {"touched KiB": rss.median / 1024, "reserved KiB": size.median / 1024}
-    return Verdict(held, text, {**figures, "made": made})
+    checks = [
+        (is_light, _HEAVY),
+        (gap.lowest > 0, _NO_LUCK),
+        (lock.highest == 0, _LOCK_FAILED),
+        (is_plain_so, _PLAIN_LUCK),
+    ]
+    reasons = [why for is_so, why in checks if not is_so]
+    return Verdict(held, joined(text, *reasons), {**figures, "made": made})
+
+
+_HEAVY = Text(
+    "A thread that waits touched more of its stack than predicted: the smaller the stack (ulimit -s), the larger that "
+    "share.",
+    "等待中的线程用到的栈比预测的多：栈越小（ulimit -s），这个比例就越大。",
+)
+_NO_LUCK = Text(
+    "In one round with the gap nothing was lost: nobody was switched to within it.",
+    "有一轮在有空隙的情况下也没有丢失：没有线程在空隙中被切换进来。",
+)
+_LOCK_FAILED = Text(
+    "That a lock lost updates must not be: please report it, with this page.",
+    "有锁还丢失更新，这是不应该发生的：请附上本页报告这个问题。",
+)
+_PLAIN_LUCK = Text(
+    "That a plain += 1 lost nothing without a GIL was luck of this run.",
+    "没有 GIL 时单纯的 += 1 也没有丢失，是这次运气好。",
+)
+
+
+def _limit_text(samples: Samples) -> Text:
+    """Which limit would be met first."""
+    found: dict[str, int] = next((sample["limits"] for sample in samples.of(LIMITS)), {})
+    if not found:
+        return same("")
+    lowest = min(found, key=found.__getitem__)
+    return Text(
+        "The lowest limit here would be met at {count:,} ({lowest}).", "这里最低的限制是 {count:,} 个（{lowest}）。"
+    ).filled(count=found[lowest], lowest=lowest)
 
 
 def _sum(samples: Samples, case: str, quantity: str) -> int:
@@ -337,9 +340,18 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
     quantities: list[tuple[Text, Spread | None, int]] = [
         (Text("start a thread, µs", "启动一个线程，微秒"), samples.spread(START, "start_us"), 1),
         (Text("reserved by a thread, KiB", "每个线程保留的内存，KiB"), size and size / 1024, 0),
-        (Text("touched by a thread, KiB", "每个线程用到的内存，KiB"), rss and rss / 1024, 1),
+        (
+            Text("touched by a thread, KiB (not in the kernel)", "每个线程用到的内存，KiB（不含内核部分）"),
+            rss and rss / 1024,
+            1,
+        ),
         (Text("threads at once", "同时存在的线程数"), samples.spread(FIT, "made"), 0),
     ]
+    for sample in samples.of(LIMITS):
+        quantities += [
+            (joined(Text("limit of threads:", "线程数的限制："), same(name)), Spread.exactly(count), 0)
+            for name, count in sorted(sample["limits"].items(), key=lambda it: int(it[1]))
+        ]
     for case, name in WAYS.items():
         lost = joined(Text("lost, %:", "丢失，%："), name)
         quantities.append((lost, lost_share(samples, case), 2))
@@ -361,16 +373,17 @@ EXPERIMENT = Experiment(
         "A thread is a second stream of instructions in the same process. It has a stack and an identity of its own in "
         "the kernel; everything else, all variables and open files, it shares with the others. That makes it cheap, "
         "and dangerous: `counter += 1` is a read, an addition and a write, and if another thread comes between them, "
-        "its addition is overwritten. Four threads add to one counter here: plainly; with sleep(0) between the read "
+        "its addition is overwritten. How many fit is a matter of limits and of memory: those of this machine are in "
+        "the figures. Four threads add to one counter here: plainly; with sleep(0) between the read "
         "and the write, which lets the others run, as any call may; and so with a lock around it. Under the GIL "
         "today's CPython switches threads only at certain places, so the plain way mostly loses nothing, by luck of "
         "the implementation: a test that passes is no proof that the lock is not needed.",
         "线程是同一个进程里的另一条指令流。它有自己的栈，在内核中有自己的编号；除此之外的一切，所有变量和打开的文件，"
-        "都与其他线程共享。所以线程便宜，也所以危险：`counter += 1` 其实是读、加、写三步，"
-        "如果另一个线程插在中间，它加的那一次就会被覆盖。这里让四个线程加同一个计数器：直接加；"
-        "在读与写之间放一个 sleep(0)，让别的线程运行（任何一次函数调用都可能如此）；以及再用锁把它包起来。"
-        "有 GIL 时，如今的 CPython 只在某些位置切换线程，所以直接加多半不会丢失，"
-        "但这只是实现上的巧合：测试通过并不能证明不需要锁。",
+        "都与其他线程共享。所以线程便宜，也所以危险：`counter += 1` 其实是读、加、写三步，如果另一个线程插在中间，它加"
+        "的那一次就会被覆盖。能容纳多少线程取决于各种限制和内存：本机的限制列在数据中。这里让四个线程加同一个计数器："
+        "直接加；在读与写之间放一个 sleep(0)，让别的线程运行（任何一次函数调用都可能如此）；以及再用锁把它包起来。有 "
+        "GIL 时，如今的 CPython 只在某些位置切换线程，所以直接加多半不会丢失，但这只是实现上的巧合：测试通过并不能证明"
+        "不需要锁。",
     ),
     shown=(change_from_a_thread, add_plainly, add_with_a_gap, add_with_a_lock, make_as_many),
     predict=predict,

@@ -25,7 +25,7 @@ from paceline.lab.spans import (
     watch_own_clock,
 )
 from paceline.lab.study import Study
-from paceline.lab.texts import Text, same
+from paceline.lab.texts import Text, joined, same, telling
 from paceline.stats.spread import Spread
 
 PROGRAMS = 8
@@ -37,6 +37,8 @@ MOST_IDLE = 0.05
 """More than that is worth a word."""
 WITHIN = 0.25
 """Each share may be a quarter more or less than an eighth."""
+NEARLY = 0.8
+"""Of the cores, let loose on all of them: that share of as many programs at a time."""
 ROUNDS_DRAWN = 3
 
 
@@ -114,72 +116,92 @@ def _lengths(samples: Samples) -> list[float]:
 
 
 def predict(machine: Machine) -> Prediction:
+    most = min(machine.cores, PROGRAMS)
+    loose = _LOOSE if machine.cores > 1 else same("")
     return Prediction(
-        Text(
-            "One core runs one program at a time: they take turns, more than one runs in (nearly) 0% of the time, "
-            "and each of the 8 gets 12.5% of it. Nobody waits for anybody else's end; that is what looks like "
-            "running at the same time. Let loose on all cores of this machine, {most} run at a time.",
-            "一个核同一时刻只能运行一个程序：它们轮流运行，两个以上同时运行的时间（几乎）为 0%，8 个程序各得 12.5%。"
-            "谁也不必等别人全部做完，所以看起来像是同时在运行。如果放开到本机的所有核上，"
-            "则同一时刻有 {most} 个在运行。",
-        ).filled(most=min(machine.cores, PROGRAMS)),
-        {"share": 1 / PROGRAMS, "overlap": 0.0, "at a time on all cores": min(machine.cores, PROGRAMS)},
+        joined(
+            Text(
+                "One core runs one program at a time: they take turns, more than one runs in (nearly) 0% of the time "
+                "(at most {overlap:.0%}), and each of the 8 gets 12.5% of it ({low:.1%} to {high:.1%}). Nobody waits "
+                "for anybody else's end; that is what looks like running at the same time.",
+                "一个核同一时刻只能运行一个程序：它们轮流运行，两个或更多同时运行的时间（几乎）为 0%（不超过 "
+                "{overlap:.0%}），8 个程序各得 12.5%（{low:.1%} 到 {high:.1%}）。"
+                "谁也不必等别人全部做完，所以看起来像是同时在运行。",
+            ).filled(overlap=MOST_OVERLAP, low=(1 - WITHIN) / PROGRAMS, high=(1 + WITHIN) / PROGRAMS),
+            loose.filled(most=most, nearly=NEARLY),
+        ),
+        {"share": 1 / PROGRAMS, "overlap": 0.0, "at a time on all cores": most},
     )
 
 
-def judge(_machine: Machine, samples: Samples) -> Verdict:
+_LOOSE = Text(
+    "Let loose on all cores of this machine, {most} run at a time ({nearly:.0%} of that at least).",
+    "如果放开到本机的所有核上，则同一时刻有 {most} 个在运行（至少达到它的 {nearly:.0%}）。",
+)
+
+
+def judge(machine: Machine, samples: Samples) -> Verdict:
     found = [sample["ran_ms"] for sample in samples.of(ONE)]
+    loose = Spread.of(at_a_time(sample["ran_ms"]) for sample in samples.of(ALL))
     lengths = _lengths(samples)
     between = [count for ran in found for count in others_between(turns_of(ran))]
-    if not lengths or not between:
+    if not lengths or not between or (loose is None and machine.cores > 1):
         return Verdict.unknown()
     overlap = max(overlap_of(ran) for ran in found)
     shares = [share for ran in found for share in shares_of(ran)]
     all_others = between.count(PROGRAMS - 1) / len(between)
     idle = max(idle_of(ran) for ran in found)
-    aside = _IDLE.filled(idle=idle) if idle > MOST_IDLE else same("")
-    is_alone = overlap <= MOST_OVERLAP
-    is_fair = min(shares) >= (1 - WITHIN) / PROGRAMS and max(shares) <= (1 + WITHIN) / PROGRAMS
-    held = is_alone and is_fair
+    enough = NEARLY * min(machine.cores, PROGRAMS)
+    checks = [
+        (overlap <= MOST_OVERLAP, _TOGETHER),
+        (min(shares) >= (1 - WITHIN) / PROGRAMS and max(shares) <= (1 + WITHIN) / PROGRAMS, _UNEQUAL),
+        (loose is None or loose.median >= enough, _FEWER),
+    ]
+    reasons = [why for is_so, why in checks if not is_so]
     text = Text(
-        "{how} here: more than one ran in {overlap:.1%} of the time, and each got {low:.1%} to {high:.1%} (an eighth "
+        "{how} here: more than one ran in {overlap}% of the time, and each got {low:.1%} to {high:.1%} (an eighth "
         "is 12.5%). A turn lasted {turn:.1f} ms (median of {count:,}). In {others:.0%} of all cases each of the 7 "
-        "others ran before a program ran again; in exact round robin it would be 100%.{aside}{why}",
-        "在这台机器上{how_zh}：两个以上程序同时运行的时间占 {overlap:.1%}，每个程序得到 {low:.1%} 到 {high:.1%}"
+        "others ran before a program ran again; in exact round robin it would be 100%.",
+        "在这台机器上{how_zh}：两个或更多程序同时运行的时间占 {overlap}%，每个程序得到 {low:.1%} 到 {high:.1%}"
         "（八分之一是 12.5%）。一个时间片长 {turn:.1f} 毫秒（{count:,} 个的中位数）。在 {others:.0%} 的情况下，"
-        "一个程序再次运行之前，其余 7 个都已运行过；严格的轮转调度应为 100%。{aside_zh}{why_zh}",
+        "一个程序再次运行之前，其余 7 个都已运行过；严格的轮转调度应为 100%。",
     ).filled(
-        **how(held), overlap=overlap,
+        **how(not reasons), overlap=telling(overlap * 100, MOST_OVERLAP * 100, 1),
         low=min(shares), high=max(shares), turn=median(lengths), count=len(lengths), others=all_others,
-        aside=aside.en, aside_zh=aside.zh, why=_WHY[is_alone, is_fair].en, why_zh=_WHY[is_alone, is_fair].zh,
     )  # fmt: skip
-    return Verdict(
-        held,
-        text,
-        {"overlap": overlap, "turn ms": median(lengths), "least share": min(shares), "all others first": all_others},
-    )
+    figures = {
+        "overlap": overlap, "turn ms": median(lengths), "least share": min(shares), "all others first": all_others,
+    }  # fmt: skip
+    if loose is not None:
+        figures["at a time on all cores"] = loose.median
+        text = joined(text, _RAN.filled(loose=telling(loose.median, enough, 2)))
+    aside = _IDLE.filled(idle=idle) if idle > MOST_IDLE else same("")
+    return Verdict(not reasons, joined(text, aside, *reasons), figures)
 
 
+_RAN = Text(
+    "Let loose on all cores, {loose} ran at a time.",
+    "放开到所有核上时，同一时刻有 {loose} 个在运行。",
+)
 _IDLE = Text(
-    " In {idle:.0%} of the time the core was given to none of the eight: others wanted it, too.",
-    "有 {idle:.0%} 的时间这个核没有给这八个程序中的任何一个：还有别的程序也要用它。",
+    "In {idle:.0%} of the time the core ran none of the eight: other programs, or other virtual machines on the same "
+    "processor, may have had it.",
+    "有 {idle:.0%} 的时间，这个核没有运行这八个程序中的任何一个：可能是别的程序，或同一处理器上的别的虚拟机在用它。",
 )
 _TOGETHER = Text(
-    " Programs of one core cannot run at the same time: either they were not kept to one, or many stops were shorter "
+    "Programs of one core cannot run at the same time: either they were not kept to one, or many stops were shorter "
     "than 0.2 ms, and were not seen.",
     "同一个核上的程序不可能同时运行：要么它们没有被限制在一个核上，要么许多停顿短于 0.2 毫秒，没有被察觉。",
 )
 _UNEQUAL = Text(
-    " The shares differ by more than a quarter: the time was short for evening them out, or the kernel was told to "
-    "prefer some.",
+    "The shares differ by more than a quarter: the time may have been too short for evening them out, or the kernel "
+    "was told to prefer some.",
     "各份额相差超过四分之一：可能时间太短，来不及拉平，也可能内核被设置为优先照顾其中一些。",
 )
-_WHY = {
-    (True, True): same(""),
-    (True, False): _UNEQUAL,
-    (False, True): _TOGETHER,
-    (False, False): _TOGETHER,
-}
+_FEWER = Text(
+    "On all cores fewer ran at a time than there are cores: others may have wanted them, too.",
+    "放开到所有核上时，同时运行的程序比核少：可能还有别的程序也要用这些核。",
+)
 
 
 def draw(_machine: Machine, samples: Samples) -> Sequence[Plot]:
@@ -259,7 +281,7 @@ def tabulate(_machine: Machine, samples: Samples) -> Table:
             1,
         ),
         (
-            Text("more than one ran, % of the time", "两个以上同时运行，占时间 %"),
+            Text("more than one ran, % of the time", "两个或更多同时运行，占时间 %"),
             [overlap_of(each) * 100 for each in ran[ONE]],
             2,
         ),
