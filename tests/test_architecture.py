@@ -93,7 +93,7 @@ ROOMS: Mapping[str, Room] = {
     ),
     "lab": Room(
         6,
-        pure="experiment plots samples study style terminal texts wording",
+        pure="columns experiment plots samples study style terminal texts wording",
         acts="catalogue children computing crew drawing experiments figures fitting layout listings load machine "
         "measuring page peers progress records results running spans starting waiting witnesses",
     ),

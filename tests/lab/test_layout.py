@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.lab.layout import foot_text, joined, keys_of, spread_out, widest
+from paceline.lab.layout import foot_text, keys_of, spread_out, widest
 from paceline.lab.texts import same
 from paceline.stats.spread import Spread
 
@@ -21,11 +21,6 @@ def test_labels_stay_in_order_and_in_the_picture_and_none_is_over_another(
     wanted: list[float], found: list[float]
 ) -> None:
     assert spread_out(wanted, [0.5] * len(wanted), 3.0) == pytest.approx(found)
-
-
-def test_spans_that_touch_are_one_and_what_lies_between_others_stays() -> None:
-    assert joined([(4, 5), (0, 1), (1, 2)], 0.01) == [(0, 2), (4, 5)]
-    assert joined([(0, 9), (1, 2)], 0.01) == [(0, 9)]
 
 
 def test_keys_begin_a_new_line_where_there_is_no_more_room() -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from paceline import __version__
-from paceline.lab.catalogue import experiment_of
+from paceline.lab.catalogue import NAMES, experiment_of
 from paceline.lab.experiment import Prediction, Table
 from paceline.lab.listings import source_of
 from paceline.lab.machine import machine_of
-from paceline.lab.page import _table, html_of
-from paceline.lab.records import Kept
+from paceline.lab.page import FOREIGN, _table, html_of
+from paceline.lab.records import Kept, read, read_folder
 from paceline.lab.samples import Samples
 from paceline.lab.texts import Text, same
 
@@ -53,17 +53,20 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.texts: list[str] = []
+        self.ids: list[str] = []
         self.links: list[str] = []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         if tag != "meta":
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -147,6 +150,38 @@ def test_samples_of_another_kind_cost_only_their_own_part(took: object) -> None:
         assert "? Verdict: too little was measured" in Reader(page).text
 
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "lab" / "example"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_all_twelve_are_on_one_page_that_is_not_large(language: str) -> None:
+    found, left_out = read_folder(EXAMPLES)
+    assert [one.experiment for one in found] == list(NAMES)
+    assert left_out == []
+    page = html_of(found, language)
+    assert len(page) < 800_000
+    reader = Reader(page)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    assert {link.removeprefix("#") for link in reader.links} <= set(reader.ids)
+    assert page.count("<section") == len(NAMES)
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    assert page.index(policy) < page.index("<style>")
+    assert max(map(len, re.findall(r"<svg.*?</svg>", page, re.DOTALL))) < 100_000
+    assert FOREIGN[language].partition(",")[0] not in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_that_lack_something_cost_only_their_own_part(name: str) -> None:
+    """Of another version, perhaps."""
+    whole = read(EXAMPLES / f"{name}.jsonl")
+    fields = {field for sample in whole.samples for field in sample} - {"case", "round"}
+    for field in fields:
+        less = Samples.made({key: value for key, value in it.items() if key != field} for it in whole.samples)
+        page = html_of([replace(whole, samples=less)], "en")
+        assert Reader(page).open == []
+
+
 def test_nothing_in_a_file_is_markup() -> None:
     hostile = {**MACHINE, "kernel": "<script>alert(1)</script>", "python": '"&'}
     page = html_of([kept(finished=False, why="<img src=x>", machine=hostile)], "en")
@@ -174,14 +209,21 @@ onload = () => {
   const root = page.document.documentElement
   const fetched = page.performance.getEntriesByType("resource").length
   const said = [page.innerWidth, root.scrollWidth, page.document.querySelectorAll("section svg").length, fetched]
-  document.body.innerHTML = "<output>" + said.join(" ") + "</output>"
+  const look = page.getComputedStyle(page.document.body)
+  document.body.innerHTML = "<output>" + said.join(" ") + " " + look.backgroundColor + " " + look.color + "</output>"
 }
 """
 
 
+GROUNDS = {"1": "rgb(255, 255, 255) rgb(31, 35, 40)", "0": "rgb(13, 17, 23) rgb(240, 246, 252)"}
+"""By what Chromium calls the preferred colour scheme."""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is here")
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_in_a_browser_it_is_no_wider_than_a_phone_and_fetches_nothing(language: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("language", "scheme"), [("en", "1"), ("zh", "0")])
+def test_in_a_browser_it_is_no_wider_than_a_phone_fetches_nothing_and_is_light_or_dark(
+    language: str, scheme: str, tmp_path: Path
+) -> None:
     assert CHROMIUM is not None
     page = html_of([kept(), kept(finished=False, why="interrupted " + "x" * 200)], language)
     page = page.replace("<details>", "<details open>")
@@ -190,12 +232,12 @@ def test_in_a_browser_it_is_no_wider_than_a_phone_and_fetches_nothing(language: 
     ended = subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu",
-            "--disable-background-networking",
+            "--disable-background-networking", f"--blink-settings=preferredColorScheme={scheme}",
             "--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
             (tmp_path / "page.html").as_uri(),
         ],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=45, check=False,
     )  # fmt: skip
-    found = re.search(r"<output>([\d ]+)</output>", ended.stdout)
+    found = re.search(r"<output>(.+)</output>", ended.stdout)
     assert found is not None, ended.stderr[-2000:]
-    assert found[1] == "375 375 4 0", "its width, that of what is in it, pictures, and what was fetched"
+    assert found[1] == f"375 375 4 0 {GROUNDS[scheme]}", "its width, that of what is in it, pictures, fetched; colours"

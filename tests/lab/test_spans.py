@@ -8,6 +8,7 @@ from paceline.lab.spans import (
     idle_of,
     in_ms,
     lengths_of,
+    merged,
     overlap_of,
     shares_of,
     time_by_number,
@@ -38,6 +39,11 @@ def test_shares_are_of_what_they_got_together() -> None:
 
 def test_nothing_can_be_said_of_nothing() -> None:
     assert (overlap_of([]), at_a_time([]), idle_of([[]]), shares_of([[], []])) == (0, 0, 0, [0, 0])
+
+
+def test_spans_that_touch_are_one_and_what_lies_between_others_stays() -> None:
+    assert merged([(4, 5), (0, 1), (1, 2)], 0.01) == [(0, 2), (4, 5)]
+    assert merged([(0, 9), (1, 2)], 0.01) == [(0, 9)]
 
 
 def test_spans_are_kept_in_milliseconds() -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from paceline.lab.columns import wrapped
 from paceline.lab.layout import (
     COLUMN,
     DASHES,
@@ -15,7 +16,6 @@ from paceline.lab.layout import (
     draw_key,
     foot_text,
     frame_style,
-    joined,
     keys_of,
     mark_ticks,
     spread_out,
@@ -23,8 +23,8 @@ from paceline.lab.layout import (
     write,
 )  # fmt: skip
 from paceline.lab.plots import Axis, Bar, Bars, Heat, Kind, Lane, Lines, Plot, Series, Timeline
+from paceline.lab.spans import merged
 from paceline.lab.style import LIGHT
-from paceline.lab.terminal import wrapped
 from paceline.lab.texts import Text
 from paceline.lab.wording import NOTES, axis_text, missing_text, number_text, series_text, spread_text
 from paceline.stats.spread import Spread
@@ -74,8 +74,8 @@ def _lines(plot: Lines, language: str) -> "Figure":
     for series, (color, mark, dash) in zip(plot.series, dressed, strict=True):
         _draw_series(axes, series, color, mark, dash)
     if axes.get_yscale() == "linear":
-        lows = [spread.lowest for series in plot.series for _, spread in series.points]
-        axes.set_ylim(bottom=min(0.0, *lows, 0.0) if lows else 0.0)
+        ends = [end for series in plot.series for _, its in series.points for end in (its.lowest, its.highest)]
+        axes.set_ylim(min([0.0, *ends]), max([0.0, *ends]) * 1.06 or 1.0)
     mark_ticks(axes.xaxis, {x for series in plot.series if series.kind is Kind.MEASURED for x, _ in series.points})
     mark_ticks(axes.yaxis, ())
     axes.grid(color=LIGHT["grid"], linewidth=0.6)
@@ -108,7 +108,7 @@ def _draw_series(axes: "Axes", series: Series, color: str, mark: str, dash: Any)
     around = [(x, low, high) for x, low, high in around if low != high]
     if series.kind is Kind.MEASURED and around:
         axes.vlines(*zip(*around, strict=True), color=color, linewidth=2.2, alpha=0.4)
-    size = 5.5 if len(xs) <= 30 else 0
+    size = 5.5 if len(xs) <= 12 else 3.5 if len(xs) <= 30 else 0
     axes.plot(xs, [s.median for s in spreads], color=color, marker=mark, markersize=size, linewidth=1.7, linestyle=dash)
 
 
@@ -255,7 +255,7 @@ def _draw_lane(axes: "Axes", lane: Lane, middle: float, color: str, is_measured:
     from matplotlib.colors import to_rgba
 
     low, high = axes.get_xlim()
-    spans = [(begin, end - begin) for begin, end in joined(lane.spans, (high - low) / 1e6)]
+    spans = [(begin, end - begin) for begin, end in merged(lane.spans, (high - low) / 1e6)]
     style: dict[str, Any] = {"facecolors": color, "linewidths": 0}  # an edge would make short ones longer
     if not is_measured:
         style = {"facecolors": [to_rgba(color, 0.15)], "edgecolors": color, "linewidths": 1.1, "linestyles": "--"}

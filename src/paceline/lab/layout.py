@@ -1,15 +1,15 @@
 """Room and words in a figure: what figures.py draws with.  Inches, and points of type.
 
-Room is left for words by counting their columns (terminal.py): a Chinese letter takes two.  What matplotlib measures is
+Room is left for words by counting their columns (columns.py): a Chinese letter takes two.  What matplotlib measures is
 of no use for that: it has no such letters, and the reader's font is another one.  That is why each line of text is
 written by itself, too: SVG then aligns it by what the reader's font makes of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from paceline.lab.columns import width, wrapped
 from paceline.lab.style import LIGHT
-from paceline.lab.terminal import width, wrapped
 from paceline.lab.texts import Text
 from paceline.lab.wording import number_text
 from paceline.stats.spread import Spread
@@ -97,8 +97,8 @@ def foot_text(of: Text, spreads: Sequence[Spread], language: str) -> str:
     return of.filled(count=first if first == last else f"{first}{between}{last}")[language]
 
 
-def mark_ticks(axis: Any, wanted: Iterable[float]) -> None:
-    """Where the numbers along an axis are: where points are (`wanted`), as far as there is room; else at round ones."""
+def mark_ticks(axis: Any, wanted: Collection[float]) -> None:
+    """Where the numbers along an axis are: at points (`wanted`), if there is room for many; else at round ones."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes, is_x = axis.axes, axis.axis_name == "x"
@@ -119,7 +119,7 @@ def mark_ticks(axis: Any, wanted: Iterable[float]) -> None:
         if at - half > until:
             kept.append(value)
             until = at + half + 0.06
-    if 1 < len(kept) <= 14:
+    if 1 < len(kept) <= 14 and len(wanted) <= 3 * len(kept):
         axis.set_ticks(kept)
 
 
@@ -172,15 +172,4 @@ def spread_out(wanted: Sequence[float], heights: Sequence[float], whole: float) 
     for at in reversed(order):
         found[at] = min(found[at], highest - heights[at] / 2)
         highest = found[at] - heights[at] / 2
-    return found
-
-
-def joined(spans: Iterable[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
-    """In their order, and those made one that touch: between them is less than `gap`."""
-    found: list[tuple[float, float]] = []
-    for begin, end in sorted(spans):
-        if found and begin - found[-1][1] < gap:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((begin, end))
     return found

@@ -288,7 +288,7 @@ def _differences(kept: Kept, first: Kept, language: str) -> str:
     return f'<p class="note">{escape(ELSEWHERE[language])} {escape("; ".join(found))}</p>\n'
 
 
-_NUMBER = re.compile(r"[-−–—+±≈~<>]?\s*[\d–—]")
+_NUMBER = re.compile(r"[-−–—+±≈~<>≥≤]?\s*[\d–—]")
 
 
 def _table(table: Table, language: str) -> str:

@@ -88,7 +88,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """One quantity over two others: `cells[row][column]`, None where nothing was measured; a mark is put on `best`."""
+    """One quantity over two others: `cells[row][column]`, None where nothing was measured; `marks` are frames."""
 
     title: Text
     x: Axis

@@ -3,7 +3,7 @@
 A span is [from, to]; what is said here of spans is in their unit.  `ran` has the spans of each, in the order of time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 Span = Sequence[float]
@@ -85,3 +85,14 @@ def shares_of(ran: Sequence[Sequence[Span]]) -> list[float]:
     """What share each got of what they got together."""
     times = [sum(ended - begun for begun, ended in spans) for spans in ran]
     return [time / (sum(times) or 1.0) for time in times]
+
+
+def merged(spans: Iterable[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """In their order, and those made one that touch: between them is less than `gap`."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if found and begin - found[-1][1] < gap:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return found

@@ -85,8 +85,8 @@ figure { margin: 2.2rem 0; } figcaption { font-weight: 650; margin-bottom: .5rem
 .wide { overflow-x: auto; background: /* a shadow at the side where there is more */
   linear-gradient(to right, var(--ground) 40%, transparent) left / 2.5rem 100% no-repeat local,
   linear-gradient(to left, var(--ground) 40%, transparent) right / 2.5rem 100% no-repeat local,
-  linear-gradient(to right, var(--grid), transparent) left / .8rem 100% no-repeat scroll,
-  linear-gradient(to left, var(--grid), transparent) right / .8rem 100% no-repeat scroll; }
+  linear-gradient(to right, var(--grid), transparent) left 2px top / .8rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--grid), transparent) right 2px top / .8rem 100% no-repeat scroll; }
 figure svg { display: block; width: 100%; min-width: 34rem; height: auto; }
 details { margin: 1.1rem 0; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0; }

@@ -145,7 +145,8 @@ def test_in_short_there_is_a_row_for_each_pair() -> None:
     assert EXPERIMENT.summarize is not None
     rows = [[cell.en for cell in row] for row in EXPERIMENT.summarize(TWO, samples()).rows]
     assert rows[0] == ["1 × 1", "200", "1,000", "500"]
-    assert rows[-1] == ["2 × 8", "3,200   best, and the formula", "2,000", "2,000"]
+    assert rows[3] == ["2 × 1", "400", "2,000 best, formula", "1,000"]
+    assert rows[-1] == ["2 × 8", "3,200 best, formula", "2,000", "2,000"]
     assert len(rows) == len(PAIRS)
 
 

@@ -264,16 +264,23 @@ def summarize(machine: Machine, samples: Samples) -> Table:
     columns = [Text("workers × threads", "工作进程 × 线程"), *(joined(name, _A_SECOND) for name in SHORT.values())]
     rows = []
     for pair in sorted({pair for found in surfaces.values() for pair in found}):
-        cells = []
-        for kind, found in surfaces.items():
-            marks = dict(_marks(machine, kind, found)) if found else {}
-            rate = same(f"{found[pair].median:,.0f}") if pair in found else same("")
-            cells.append(joined(rate, same(" "), marks.get(pair, same(""))) if pair in marks else rate)
+        cells = [same("")] * len(KINDS)
+        for place, (kind, found) in enumerate(surfaces.items()):
+            if pair in found:
+                sign = _SIGNS[pair == best(found), pair == chosen(machine, kind, list(found))]
+                cells[place] = joined(same(f"{found[pair].median:,.0f}"), sign)
         rows.append([same(_said(pair)), *cells])
     return Table(columns, rows)
 
 
 _A_SECOND = Text("(1/s)", "（次/秒）")
+_SIGNS = {
+    (False, False): same(""),
+    (True, False): Text("best", " 最好"),
+    (False, True): Text("formula", " 公式"),
+    (True, True): Text("best, formula", " 最好，公式"),
+}
+"""By whether it is the best one, and the formula's choice."""
 
 
 def tabulate(machine: Machine, samples: Samples) -> Table:
