@@ -95,7 +95,7 @@ ROOMS: Mapping[str, Room] = {
         6,
         pure="columns experiment plots samples study style terminal texts wording",
         acts="catalogue children computing crew drawing experiments figures fitting layout listings load machine "
-        "measuring page peers progress records results running spans starting waiting witnesses",
+        "measuring memory page peers progress records results running spans starting waiting witnesses",
     ),
     "testing": Room(6, pure="terms", acts=ACTS),
     "cli": Room(7, acts=ACTS),

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from paceline.lab.fitting import STEPS, limits, make_as_many, memory_bytes
+from paceline.lab.fitting import STEPS, limits, make_as_many
 
 
 def test_this_system_names_limits() -> None:
@@ -30,8 +30,3 @@ def test_threads_are_made_in_steps_and_gone() -> None:
     assert [count for count, _, _ in steps] == list(range(2, STEPS * 2 + 1, 2))
     assert all(0 < rss <= size for _, rss, size in steps)
     assert threading.active_count() == before
-
-
-def test_memory_is_told() -> None:
-    rss, size = memory_bytes()
-    assert 0 < rss <= size

@@ -95,3 +95,16 @@ def test_when_nobody_reads_it_ends_without_a_word(
 def test_without_a_parent_nothing_is_measured(said: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "die_with_parent", lambda *_: False)
     assert said(lambda study: study.note("a", 1)) == (130, [])
+
+
+def test_where_a_quota_feeds_fewer_cores_no_more_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[int, list[int]]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {5, 1, 3})
+    monkeypatch.setattr("os.sched_setaffinity", lambda pid, cores: used.append((pid, cores)))
+    measuring._keep_to(2)
+    assert used == [(0, [1, 3])]
+
+
+def test_what_is_measured_by_is_said_too(said: Callable[..., Any]) -> None:
+    code, lines = said(lambda study: study.settings(clients=16))
+    assert (code, lines) == (0, [{"settings": {"clients": 16}}])

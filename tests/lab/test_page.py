@@ -19,6 +19,7 @@ from paceline.lab.listings import source_of
 from paceline.lab.machine import machine_of
 from paceline.lab.page import FOREIGN, _table, html_of
 from paceline.lab.records import Kept, read, read_folder
+from paceline.lab.results import result_of
 from paceline.lab.samples import Samples
 from paceline.lab.texts import Text, same
 
@@ -180,6 +181,14 @@ def test_samples_that_lack_something_cost_only_their_own_part(name: str) -> None
         less = Samples.made({key: value for key, value in it.items() if key != field} for it in whole.samples)
         page = html_of([replace(whole, samples=less)], "en")
         assert Reader(page).open == []
+
+
+def test_a_notebook_shows_a_result_with_its_pictures() -> None:
+    shown = result_of(kept())._repr_html_()
+    assert shown.count("<svg") == 2
+    assert "<h3>What does it cost to create" in shown
+    assert "✓ It held here" in shown
+    assert "<svg" not in result_of(kept(Samples()))._repr_html_()
 
 
 def test_nothing_in_a_file_is_markup() -> None:

@@ -190,3 +190,22 @@ def test_samples_come_as_they_were_said(tmp_path: Path, monkeypatch: pytest.Monk
     assert head["head"]["settings"] == {"quick": True, "seed": 7}
     assert sample == {"sample": {"case": "a", "round": 1}}
     assert end["end"]["finished"]
+
+
+def test_settings_are_kept_with_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = measured('os.write(says, b\'{"settings": {"clients": 16}}\\n\'); os._exit(0)', tmp_path, monkeypatch)
+    assert result.settings == {"quick": True, "seed": 7, "clients": 16}
+
+
+def test_what_is_predicted_and_run_is_kept_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured("os.kill(os.getpid(), signal.SIGKILL)", tmp_path, monkeypatch)
+    kept = read(tmp_path / "creation.jsonl")
+    assert kept.prediction.figures == {"at least": 3.0}
+    assert "os.fork()" in kept.code
+
+
+def test_elsewhere_than_on_linux_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(HostError, match="measures on Linux only, and this is darwin"):
+        measure("creation", tmp_path, quick=True, seed=7)
+    assert os.listdir(tmp_path) == []

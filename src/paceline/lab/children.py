@@ -55,7 +55,9 @@ class Children:
         open_, until_s = len(kept), now() + within_s
         while open_:
             if now() > until_s:
-                raise HostError(f"{open_} of {len(kept)} processes had not answered after {within_s:g} s")
+                raise HostError(
+                    f"{open_} of {len(kept)} processes had not answered after {within_s:g} s; is the machine very busy?"
+                )
             for fd, _ in poll.poll(250):
                 piece = os.read(fd, 1 << 16)
                 kept[fd] += piece
@@ -64,7 +66,10 @@ class Children:
                     open_ -= 1
         if not all(kept.values()):
             raise HostError("a process failed; what it said is above")
-        return [json.loads(answer) for answer in kept.values()]
+        try:
+            return [json.loads(answer) for answer in kept.values()]
+        except ValueError:
+            raise HostError("a process ended in the middle of its answer") from None
 
     def _start(self, job: Job) -> None:
         readable, writable = os.pipe()

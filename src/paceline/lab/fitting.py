@@ -1,5 +1,7 @@
 """How many threads fit: what the system allows, and what they take of memory while more and more of them wait."""
 
+from paceline.lab.memory import touched_and_reserved
+
 STEPS = 10
 """So often memory is looked at on the way."""
 
@@ -22,7 +24,7 @@ def make_as_many(most: int) -> tuple[list[tuple[int, int, int]], int, str]:
                 break
             crew.append(thread)
             if len(crew) % (most // STEPS) == 0:
-                steps.append((len(crew), *memory_bytes()))
+                steps.append((len(crew), *touched_and_reserved()))
     finally:
         gate.set()
         for thread in crew:
@@ -49,11 +51,3 @@ def limits() -> dict[str, int]:
         if text.isdecimal():
             found["pids.max"] = min(int(text), found.get("pids.max", int(text)))
     return found
-
-
-def memory_bytes() -> tuple[int, int]:
-    """What of this process lies in memory, and what it has reserved, as the kernel says."""
-    with open("/proc/self/status") as file:
-        said = dict(line.split(":", 1) for line in file)
-    rss, size = (int(said[name].split()[0]) * 1024 for name in ("VmRSS", "VmSize"))
-    return rss, size

@@ -20,6 +20,7 @@ from paceline.host.processes import open_pidfd, send_signal, stat_of
 from paceline.host.runtime import VARIABLE
 from paceline.host.strangers import process_numbers
 from paceline.lab import machine, peers
+from paceline.lab.memory import memory_of
 from paceline.settings.table import TABLE
 
 START_S = 20.0
@@ -51,7 +52,7 @@ class Serving:
 
         A page that several processes share counts in part to each, be they of this server or of another one.
         """
-        return sum(map(_pss_bytes, self.pids()))
+        return sum(memory_of(pid).get("pss_bytes", 0) for pid in self.pids())
 
     def cpu_s(self) -> float:
         """How much processor time all its processes have had; those that have ended do not count."""
@@ -203,17 +204,6 @@ def _wait_for(ended: Sequence[int], within_s: float) -> None:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.poll(max(0, until_s - now()) * 1000)
-
-
-def _pss_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) << 10
-    except OSError:
-        pass  # it has ended, or this kernel does not tell
-    return 0
 
 
 def _without_settings() -> dict[str, str]:

@@ -6,22 +6,12 @@ import pytest
 
 import paceline.lab
 from paceline.lab.experiment import Machine
-from paceline.lab.experiments.processes import BESIDE, EXPERIMENT, OWN, WAYS, count_for, memory_of, parsed
+from paceline.lab.experiments.processes import BESIDE, EXPERIMENT, OWN, WAYS, count_for
 from paceline.lab.plots import Bars
 from paceline.lab.samples import Samples
 
 ONE, TWO = Machine(1, True), Machine(2, True)
 MIB = 1 << 20
-
-ROLLUP = """555ad5f22000-7ffc8d675000 ---p 00000000 00:00 0                          [rollup]
-Rss:                1748 kB
-Pss:                 256 kB
-Pss_Dirty:           112 kB
-Shared_Clean:       1596 kB
-Private_Clean:        40 kB
-Private_Dirty:       112 kB
-VmFlags: rd wr
-"""
 
 
 def fact(**changed: Any) -> dict[str, Any]:
@@ -45,18 +35,6 @@ def beside(share: float) -> dict[str, Any]:
 def samples(share: float = 0.9, fork: float = 2.0, server: float = 4.0, spawn: float = 40.0) -> Samples:
     ways = [started(way, took) for way, took in zip(WAYS, (fork, server, spawn), strict=True)]
     return Samples.made([fact(), beside(share), *ways])
-
-
-# The memory of a process
-
-
-def test_what_the_kernel_says_of_memory() -> None:
-    assert parsed(ROLLUP) == {"pss_bytes": 256 << 10, "rss_bytes": 1748 << 10, "own_bytes": 152 << 10}
-    assert parsed("") == {}
-
-
-def test_memory_of_nobody_is_not_told() -> None:
-    assert memory_of(0) == {}
 
 
 def test_counting_ends_with_the_time() -> None:

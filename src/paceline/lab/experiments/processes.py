@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from paceline.lab.experiment import Experiment, Machine, Prediction, Table, Verdict, how
+from paceline.lab.memory import memory_of
 from paceline.lab.plots import Axis, Bar, Bars, Plot
 from paceline.lab.samples import Samples
 from paceline.lab.study import Study
@@ -83,28 +84,6 @@ def start_one(way: str) -> dict[str, Any]:
         process.close()
         ours.close()
         its.close()
-
-
-def memory_of(pid: int) -> dict[str, int]:
-    """PSS, RSS and what belongs to it alone, in bytes; nothing where the kernel does not tell."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            return parsed(file.read())
-    except OSError:
-        return {}
-
-
-def parsed(rollup: str) -> dict[str, int]:
-    """What such a file says, in bytes."""
-    kib = {}
-    for line in rollup.splitlines()[1:]:
-        name, _, rest = line.partition(":")
-        if rest.split()[1:] == ["kB"]:
-            kib[name] = int(rest.split()[0])
-    if "Pss" not in kib:
-        return {}
-    own = kib.get("Private_Clean", 0) + kib.get("Private_Dirty", 0)
-    return {"pss_bytes": kib["Pss"] << 10, "rss_bytes": kib.get("Rss", 0) << 10, "own_bytes": own << 10}
 
 
 def count_for(seconds: float) -> int:
