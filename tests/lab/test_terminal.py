@@ -60,10 +60,10 @@ def test_what_was_found_is_marked() -> None:
 def test_the_list_has_the_times_and_their_sum() -> None:
     other = replace(CREATION, name="x", question=Text("What is x?", "x 是什么？"), quick_s=30.0, full_s=1000.0)
     assert list_text([CREATION, other], "en").splitlines()[2:] == [
-        "  creation      2 s     15 s  What does it cost to create a process, a thread, an interpreter?",
+        "  creation      1 s      3 s  What does it cost to create a process, a thread, an interpreter?",
         "  x            30 s  1,000 s  What is x?",
         "",
-        "               32 s  1,015 s  all of them",
+        "               31 s  1,003 s  all of them",
     ]
     assert "x 是什么？" in list_text([CREATION, other], "zh")
 

@@ -273,6 +273,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
-    quick_s=9.0,
-    full_s=45.0,
+    quick_s=8.0,
+    full_s=42.0,
 )

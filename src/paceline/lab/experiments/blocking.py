@@ -387,6 +387,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
-    quick_s=9.0,
-    full_s=60.0,
+    quick_s=10.0,
+    full_s=58.0,
 )

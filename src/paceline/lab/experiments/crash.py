@@ -349,6 +349,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
-    quick_s=2.5,
-    full_s=10.0,
+    quick_s=1.5,
+    full_s=4.0,
 )

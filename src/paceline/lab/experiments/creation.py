@@ -213,6 +213,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
-    quick_s=2.0,
-    full_s=15.0,
+    quick_s=1.0,
+    full_s=3.0,
 )

@@ -327,5 +327,5 @@ EXPERIMENT = Experiment(
     draw=draw,
     tabulate=tabulate,
     quick_s=6.0,
-    full_s=55.0,
+    full_s=47.0,
 )

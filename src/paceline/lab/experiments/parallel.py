@@ -352,5 +352,5 @@ EXPERIMENT = Experiment(
     draw=draw,
     tabulate=tabulate,
     quick_s=5.0,
-    full_s=35.0,
+    full_s=33.0,
 )

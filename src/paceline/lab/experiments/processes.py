@@ -338,6 +338,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     draw=draw,
     tabulate=tabulate,
-    quick_s=3.0,
-    full_s=20.0,
+    quick_s=2.0,
+    full_s=11.0,
 )

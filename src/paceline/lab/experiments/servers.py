@@ -397,6 +397,6 @@ EXPERIMENT = Experiment(
     draw=draw,
     tabulate=tabulate,
     summarize=summarize,
-    quick_s=13.0,
-    full_s=110.0,
+    quick_s=12.0,
+    full_s=90.0,
 )

@@ -338,6 +338,6 @@ EXPERIMENT = Experiment(
     draw=draw,
     tabulate=tabulate,
     summarize=summarize,
-    quick_s=10.0,
-    full_s=90.0,
+    quick_s=12.0,
+    full_s=96.0,
 )

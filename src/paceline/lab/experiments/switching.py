@@ -385,5 +385,5 @@ EXPERIMENT = Experiment(
     draw=draw,
     tabulate=tabulate,
     quick_s=2.0,
-    full_s=25.0,
+    full_s=19.0,
 )
