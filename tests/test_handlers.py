@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+import paceline
 from paceline import handlers
 from paceline.errors import TargetError
 from paceline.handlers import HOOKS, Close, describe, echo, examine
@@ -309,9 +310,6 @@ def test_an_exception_of_the_constructor_is_the_users_own() -> None:
 
 
 def test_what_other_servers_serve_is_refused_by_name() -> None:
-    class Old(socketserver.StreamRequestHandler):
-        def handle(self) -> None: ...
-
     def wsgi(environ: dict[str, object], start_response: Callable[..., Any]) -> list[bytes]:
         return []
 
@@ -319,11 +317,56 @@ def test_what_other_servers_serve_is_refused_by_name() -> None:
         def __call__(self, environ: dict[str, object], start_response: Callable[..., Any]) -> list[bytes]:
             return []
 
-    assert "socketserver handler class" in refusal(Old)
-    assert "--as connection" in refusal(Old)
     assert "socketserver server" in refusal(socketserver.TCPServer)
     for found in (wsgi, Framework, Framework()):
         assert "WSGI" in refusal(found)
+
+
+# Handlers of socketserver
+
+
+class Upper(socketserver.StreamRequestHandler):
+    timeout = 5  # that of its socket, as the standard library has it
+
+    def handle(self) -> None: ...
+
+
+@pytest.mark.parametrize("as_", [None, "socketserver"])
+@pytest.mark.parametrize("found", [Upper, functools.partial(Upper), functools.partial(functools.partial(Upper))])
+def test_a_handler_class_of_socketserver_is_one_and_is_not_built(found: Any, as_: str | None) -> None:
+    handler = examine(found, "app:it", as_)
+    assert (handler.kind, handler.call, handler.holds) == ("socketserver", found, True)
+    assert (handler.marks.start, handler.marks.timeout, handler.hooks) == ("data", "auto", {})
+
+
+def test_it_may_be_marked_to_speak_first() -> None:
+    @paceline.connection(start="accept", timeout=7)
+    class Greeter(socketserver.StreamRequestHandler):
+        def handle(self) -> None: ...
+
+    handler = examine(Greeter, "app:it")
+    assert (handler.kind, handler.marks.start, handler.marks.timeout) == ("socketserver", "accept", 7)
+
+
+def test_one_that_cannot_be_served_is_refused_with_the_reason() -> None:
+    class Empty(socketserver.StreamRequestHandler):
+        pass
+
+    class Later(socketserver.BaseRequestHandler):
+        async def handle(self) -> None: ...  # type: ignore[override]
+
+    class Datagrams(socketserver.DatagramRequestHandler):
+        def handle(self) -> None: ...
+
+    assert "has no handle() of its own" in refusal(Empty)
+    assert "has no handle() of its own" in refusal(socketserver.BaseRequestHandler)
+    assert "app:it.handle is written with `async def`" in refusal(Later)
+    assert "datagrams (UDP)" in refusal(Datagrams)
+    for as_ in ("message", "connection"):
+        with pytest.raises(TargetError, match=f"served as such: leave out --as {as_}"):
+            examine(Upper, "app:it", as_)
+    with pytest.raises(TargetError, match=r"app:it is no socketserver handler, a subclass of socketserver\.Base"):
+        examine(echo, "app:it", "socketserver")
 
 
 def test_what_is_no_handler_is_named_as_it_was_given() -> None:
@@ -472,7 +515,7 @@ async def forgotten() -> None: ...
         (bytearray(b"x"), "bytearray(b'x')"),
         (Unspeakable(), "<Unspeakable instance at"),
         (forgotten, "<function forgotten"),
-        (Close, "a type (<class 'paceline.handlers.Close'>)"),
+        (Close, "a type (<class 'paceline.handlers.marks.Close'>)"),
     ],
 )
 def test_what_a_handler_returned_is_described(got: object, said: str) -> None:

@@ -106,7 +106,7 @@ def test_the_file_is_looked_for_before_chdir_and_the_target_after_it(
         (["-b", "8888"], "-b 8888: must be HOST:PORT"),
         (["--idle-timeout", "0"], "--idle-timeout 0: must be a time from 10ms to 7d"),
         (["--framing", "fixd:4"], "--framing fixd:4: there is no framing 'fixd'; did you mean fixed:N"),
-        (["--as", "socketserver"], "--as socketserver: must be message or connection, or auto; the default is auto"),
+        (["--as", "wsgi"], "--as wsgi: must be message, connection or socketserver, or auto; the default is auto"),
         ([""], "TARGET '': must be a text that is not empty"),
         (["--config", ""], "--config '': must be the name of a file"),
     ],

@@ -89,6 +89,11 @@ def test_shout() -> None:
         assert peer.line() == b"HOWEVER IT ARRIVES\n"
 
 
+def test_upper() -> None:
+    with served(command_of("examples/upper.py"), EXAMPLES) as server:
+        assert shown_by_client_of(docstring_of("examples/upper.py"), server) == b"HELLO\nWORLD\n"
+
+
 def test_workon() -> None:
     with served(command_of("examples/workon.py"), EXAMPLES) as server:
         first, second = server.connect(), server.connect()
@@ -219,13 +224,25 @@ def handlers_shown() -> Sequence[str]:
     return snippets_of((ROOT / "docs" / "handlers.md").read_text())
 
 
-@pytest.mark.parametrize("number", range(5))
+TRIED = [
+    ("handler", b"hello", b"HELLO"),
+    ("handler", b"hello", b"5 bytes so far"),
+    ("handler", b"hello", b"hello"),
+    ("Upper", b"hello\n", b"HELLO\n"),
+    ("Files", b"GET /app.py HTTP/1.1\r\n\r\n", b"HTTP/1.1 404"),
+    ("Handler", b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.0 501"),
+    ("Store", b"hello", b"hello\n"),
+    ("handler", b"hello", b"HELLO"),
+]
+"""Of each handler that is shown: what is served, what is said to it, how its answer begins."""
+
+
+@pytest.mark.parametrize("number", range(len(TRIED)))
 def test_a_handler_of_the_manual_can_be_served(number: int) -> None:
     shown = handlers_shown()
-    assert len(shown) == 5, "and each is tried"
-    target = "app.py:" + ("Store" if "class Store" in shown[number] else "handler")
-    with served(f"paceline serve {target}", {"app.py": shown[number]}) as server:
+    assert len(shown) == len(TRIED), "and each is tried"
+    target, said, expected = TRIED[number]
+    with served(f"paceline serve app.py:{target}", {"app.py": shown[number]}) as server:
         peer = server.connect()
-        peer.send(b"hello")
-        expected = (b"HELLO", b"5 bytes so far", b"hello", b"hello\n", b"HELLO")[number]
+        peer.send(said)
         assert peer.receive(len(expected)) == expected

@@ -118,7 +118,10 @@ def test_a_file_may_write_keys_as_the_options_are_written() -> None:
             ({"target": ""}, {}, None),
             "TARGET '': must be a text that is not empty and holds no NUL; the default is echo",
         ),
-        (({"as_": "x\n"}, {}, None), "--as 'x\\n': must be message or connection, or auto; the default is auto"),
+        (
+            ({"as_": "x\n"}, {}, None),
+            "--as 'x\\n': must be message, connection or socketserver, or auto; the default is auto",
+        ),
         (
             ({"log_format": 200 * "x"}, {}, None),
             f"--log-format {60 * 'x'}… (200 characters): must be text or json; the default is text",

@@ -65,9 +65,9 @@ class Settings:
         "in a single text; without it, the sockets that systemd passed, if it did",
         "restart", short="-b", also="address host listen port socket p")  # fmt: skip
     as_: str | None = _row(
-        None, Choice(choices=("message", "connection"), word="auto", metavar="KIND"), SERVED,
-        "how the handler is called: with each message, or once with the whole connection; auto: as it is marked, "
-        "else with each message",
+        None, Choice(choices=("message", "connection", "socketserver"), word="auto", metavar="KIND"), SERVED,
+        "how the handler is called: with each message, once with the whole connection, or as a handler class of "
+        "socketserver; auto: as it is marked or is one, else with each message",
         "new workers", also="kind mode")  # fmt: skip
     framing: str | None = _row(
         None, Text(word="auto", metavar="FRAMING"), SERVED,

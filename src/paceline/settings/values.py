@@ -305,7 +305,8 @@ class Choice(Kind):
 
     @property
     def allowed(self) -> str:
-        return " or ".join(self.choices)
+        *before, last = self.choices
+        return f"{', '.join(before)} or {last}"
 
     def body_of(self, raw: object) -> str:
         folded = raw.strip().casefold() if isinstance(raw, str) else ""

@@ -60,7 +60,7 @@ def check_with(settings: Settings, target: object | None, system: System) -> int
     if ready is None or processes.exit_code_of(status) != 0:
         when = "before it was ready" if ready is None else "after it was ready"
         return _refuse(f"the worker {processes.cause_of(status)} {when}", detail, 3)
-    framing = "" if ready.kind == "connection" else f", framing {ready.framing}"
+    framing = f", framing {ready.framing}" if ready.kind == "message" else ""
     return _accept(f"ok: {ready.target or served} is a {ready.kind} handler{framing}")
 
 

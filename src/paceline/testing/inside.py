@@ -177,10 +177,10 @@ class InsideServer(Server):
         handler, framing = self._of_the_user(lambda: process.load(plan))
         if given is None:
             return handler, framing
-        if handler.kind == "connection":
+        if handler.holds:
             raise TargetError(
-                f"{self.name} is a connection handler, which reads the bytes itself: a framing has no meaning for it; "
-                f"leave it out, or serve a message handler"
+                f"{self.name} is a {handler.kind} handler, which reads the bytes itself: a framing has no meaning for "
+                f"it; leave it out, or serve a message handler"
             )
         return handler, as_framing(given, plan.settings.max_message)
 

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paceline.handlers import Handler
 from paceline.host import descriptors, signal_stacks
@@ -17,6 +17,7 @@ from paceline.worker.giving import Giving
 from paceline.worker.loop import Loop, listener_event
 from paceline.worker.plan import Plan
 from paceline.worker.receiving import Receiving
+from paceline.worker.requests import RequestCall
 from paceline.worker.serving import Serving
 from paceline.worker.watcher import Watcher
 from paceline.worker.worker import Worker
@@ -89,6 +90,8 @@ def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd
 
 def _worker(plan: Plan, log: Log, handler: Handler, framing: Framing) -> Worker:
     settings = plan.settings
+    if handler.kind == "socketserver":
+        handler = replace(handler, call=RequestCall(handler.call, plan.listeners[0].socket))
     room = max(1, descriptors.limit() - OTHER_DESCRIPTORS - len(plan.inboxes))
     most = min(MOST_CONNECTIONS, room) if settings.max_connections is None else settings.max_connections
     worker = Worker(

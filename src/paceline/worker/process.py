@@ -171,11 +171,11 @@ def load(plan: Plan) -> tuple[Handler, Framing]:
         name = getattr(found, "__qualname__", type(found).__qualname__)
     handler = examine(found, name, settings.as_)
     limit_of(settings, handler)  # what is wrong with it is found before anything is served
-    if handler.kind == "connection":
+    if handler.holds:
         if settings.framing is not None:
             raise TargetError(
-                f"{name} is a connection handler, which reads the bytes itself: --framing {settings.framing} has no "
-                f"meaning for it; leave it out, or serve a message handler"
+                f"{name} is a {handler.kind} handler, which reads the bytes itself: --framing {settings.framing} has "
+                f"no meaning for it; leave it out, or serve a message handler"
             )
         return handler, Raw(limit=settings.max_message)
     if settings.start is not None:

@@ -45,7 +45,7 @@ class Worker:
         self.words = words
         self.row = row
         self.most_connections = most_connections
-        self.holds = handler.kind == "connection"
+        self.holds = handler.holds
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
         self.greets = self.hook("connected") is not None or self.hook("disconnected") is not None

@@ -2,7 +2,8 @@
 
     message      def f(message: bytes) -> bytes | None | Iterable[bytes] | Close   (a second parameter: the connection)
     connection   def f(conn): plain blocking code over the whole connection        (@connection, --as connection)
-    class        instances are one of the two; built once per worker; may have the hooks of `HOOKS`
+    socketserver a subclass of socketserver.BaseRequestHandler, unmodified; or functools.partial of one
+    class        instances are one of the first two; built once per worker; may have the hooks of `HOOKS`
 
 `examine` decides which of them an object is, or raises a TargetError that says what is wrong with it and what would be
 right.  It runs in the worker, after the import, on the main thread; the supervisor never sees the object.  It calls
@@ -11,123 +12,19 @@ nothing of the user's but the constructor of a class (and what looking up an att
 
 import functools
 import inspect
-import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from paceline.errors import TargetError
+from paceline.handlers.marks import AUTO, HOOKS, MARK, REPR, Marks, article, described
 
-_Any = TypeVar("_Any", bound=Callable[..., Any])
-
-HOOKS = {
-    "start": 0,
-    "stop": 0,
-    "thread_start": 0,
-    "thread_stop": 0,
-    "connected": 1,
-    "disconnected": 1,
-}
-"""The optional methods of a handler class and how many arguments Paceline calls each with.
-
-start / stop: once per worker process, on its main thread, before the first and after the last call.
-thread_start / thread_stop: once per thread, on that thread; threads come and go with the load (database handles).
-connected / disconnected: once per connection, with the connection; what `connected` returns is sent as a greeting.
-"""
-
-MARK = "__paceline__"
-
-AUTO = "auto"
-
-KINDS = ("message", "connection")
+KINDS = ("message", "connection", "socketserver")
 
 _CONNECTION_NAMES = frozenset(
     {"conn", "connection", "sock", "socket", "client", "client_socket", "client_sock", "clientsocket"}
 )
 """A single parameter with one of these names was not written to receive bytes."""
-
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 72
-
-
-class Close:
-    """A reply after which the connection is closed: `return Close(b"bye")`.  Without bytes it says nothing."""
-
-    __slots__ = ("reply",)
-
-    def __init__(self, reply: bytes | Iterable[bytes] | None = None) -> None:
-        self.reply = reply
-
-    def __repr__(self) -> str:
-        return f"Close({self.reply!r})"
-
-
-Reply = bytes | Iterable[bytes] | Close | None
-"""What a message handler may return."""
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What a decorator notes on a handler; the command line, the environment and the file override it."""
-
-    kind: str | None = None
-    framing: object = None
-    start: str | None = None
-    timeout: object = AUTO
-    """How long a call may take, as for `--timeout`: seconds, a text, None (as long as it likes), or AUTO: not said."""
-
-
-@overload
-def message(handler: _Any, /) -> _Any: ...
-@overload
-def message(*, framing: object = None, timeout: float | str | None = AUTO) -> Callable[[_Any], _Any]: ...
-def message(handler: Any = None, /, *, framing: object = None, timeout: float | str | None = AUTO) -> Any:
-    """Mark a function or class as a message handler, and say which framing it speaks unless told otherwise.
-
-    `framing` is a framing object (`paceline.Lines(limit=65536)`, your own) or a text as for `--framing`.  `timeout` is
-    how long a call may take unless told otherwise: seconds, a text as for `--timeout`, or None for as long as it likes.
-    """
-    if isinstance(handler, str):
-        raise TargetError(f"@message({handler!r}): give the framing by name, @message(framing={handler!r})")
-    return _mark(handler, Marks("message", framing=framing, timeout=timeout))
-
-
-@overload
-def connection(handler: _Any, /) -> _Any: ...
-@overload
-def connection(*, start: str | None = None, timeout: float | str | None = AUTO) -> Callable[[_Any], _Any]: ...
-def connection(handler: Any = None, /, *, start: str | None = None, timeout: float | str | None = AUTO) -> Any:
-    """Mark a function or class as a whole-connection handler: it gets a blocking socket and a thread of its own.
-
-    `start` says when the thread is spent: "accept" (as soon as somebody connects) or "data" (when something arrives).
-    `timeout` is how long it may take between two waits for its peer, unless told otherwise; as for `@message`.
-    """
-    if isinstance(handler, str) or start not in (None, "accept", "data"):
-        given = repr(handler) if isinstance(handler, str) else f"start={start!r}"
-        raise TargetError(f"@connection({given}): write @connection, or say when: start='accept' or start='data'")
-    return _mark(handler, Marks("connection", start=start, timeout=timeout))
-
-
-def _mark(handler: Any, marks: Marks) -> Any:
-    if handler is None:
-        return lambda later: _mark(later, marks)
-    if not callable(handler):
-        raise TargetError(f"@{marks.kind} stands before a function or a class, not before {_short(handler)}")
-    # a staticmethod is unwrapped on its way out of the class, and what was noted on the wrapper stays behind
-    noted = handler.__func__ if isinstance(handler, staticmethod) else handler
-    try:
-        setattr(noted, MARK, marks)
-    except (AttributeError, TypeError):
-        raise TargetError(
-            f"@{marks.kind} cannot note anything on {_short(handler)}; wrap it in a function of your own"
-        ) from None
-    return handler
-
-
-def echo(message: bytes) -> bytes:
-    """The built-in target: every message is its own reply."""
-    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +34,7 @@ class Handler:
     call: Callable[..., Any]
     """What is called; for a class, the instance that was built."""
     kind: str
-    """"message" or "connection"."""
+    """One of `KINDS`."""
     wants_connection: bool
     """A message handler with a second parameter."""
     marks: Marks
@@ -145,6 +42,11 @@ class Handler:
     """The hooks it has, by their names in `HOOKS`."""
     name: str
     """How the user named it."""
+
+    @property
+    def holds(self) -> bool:
+        """A call is a whole connection."""
+        return self.kind != "message"
 
 
 def examine(found: object, name: str, as_: str | None = None) -> Handler:
@@ -154,12 +56,19 @@ def examine(found: object, name: str, as_: str | None = None) -> Handler:
     named the target; `as_` is the setting of that name, which overrides what a decorator says.
     """
     if not callable(found):
-        what = "None" if found is None else _article(type(found).__name__)
+        what = "None" if found is None else article(type(found).__name__)
         # what has no name of its own is called after its class
-        named = _REPR.repr(found) if name == type(found).__qualname__ else name
+        named = REPR.repr(found) if name == type(found).__qualname__ else name
         raise TargetError(f"{named} is {what}, which cannot be called; a handler is a function or a class")
     _refuse_coroutines(found, name)
     _refuse_servers(found, name)
+    if (requests := request_class(found)) is not None:
+        return _request_handler(found, requests, name, as_)
+    if as_ == "socketserver":
+        raise TargetError(
+            f"{name} is no socketserver handler, a subclass of socketserver.BaseRequestHandler, as --as socketserver "
+            f"says; leave that out"
+        )
     built = _build(found, name) if isinstance(found, type) else found
     marks = _marks_of(built)
     kind = as_ or marks.kind
@@ -186,15 +95,8 @@ def describe(got: object) -> str:
         got.close()  # else Python warns, at some later time and place, that it was never awaited
         return "a coroutine (something in it is written with `async def`; Paceline calls plain functions)"
     if isinstance(got, str):
-        return f"a str ({_REPR.repr(got)}; return text.encode())"
-    return _short(got)
-
-
-def _short(thing: object) -> str:
-    """The type and a repr of bounded length; reprlib survives a __repr__ that raises."""
-    shown = _REPR.repr(thing)
-    kind = type(thing).__name__
-    return shown if shown.lstrip("<").startswith(kind) or thing is None else f"{_article(kind)} ({shown})"
+        return f"a str ({REPR.repr(got)}; return text.encode())"
+    return described(got)
 
 
 def _own(thing: object, name: str) -> Any:
@@ -244,19 +146,48 @@ def _is_generator(built: object) -> bool:
     return inspect.isgeneratorfunction(built) or inspect.isgeneratorfunction(_call_of(built))
 
 
+def request_class(found: object) -> type | None:
+    """The socketserver handler class that it is, or whose functools.partial it is; recognised without an import."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    return found if isinstance(found, type) and "BaseRequestHandler" in _bases(found) else None
+
+
+def _bases(kind: type) -> set[str]:
+    return {base.__name__ for base in kind.__mro__ if base.__module__ == "socketserver"}
+
+
+def _request_handler(found: Any, kind: type, name: str, as_: str | None) -> Handler:
+    """Of the standard library's servers.  Not built: there is an instance for each connection."""
+    if as_ in ("message", "connection"):
+        raise TargetError(f"{name} is a socketserver handler class, and is served as such: leave out --as {as_}")
+    if "DatagramRequestHandler" in _bases(kind):
+        raise TargetError(f"{name} is a handler for datagrams (UDP), and Paceline serves connections (TCP)")
+    handle = inspect.getattr_static(kind, "handle")
+    if getattr(handle, "__module__", "") == "socketserver":
+        raise TargetError(f"{name} has no handle() of its own, so it would do nothing; write def handle(self)")
+    _refuse_coroutines(handle, f"{name}.handle")
+    marks = getattr(kind, MARK, None)
+    noted = marks if isinstance(marks, Marks) else Marks()
+    return Handler(
+        call=found,
+        kind="socketserver",
+        wants_connection=False,
+        marks=replace(noted, kind="socketserver", start=noted.start or "data"),
+        hooks={},
+        name=name,
+    )
+
+
 def _refuse_servers(found: object, name: str) -> None:
     """What other servers serve, and this version does not."""
     kind = found if isinstance(found, type) else type(found)
-    bases = {base.__name__ for base in kind.__mro__ if base.__module__ == "socketserver"}
-    if "BaseServer" in bases:
+    if "BaseServer" in _bases(kind):
+        handler = getattr(found, "RequestHandlerClass", None)
+        its = f", {handler.__name__}" if isinstance(handler, type) else ""
         raise TargetError(
             f"{name} is a socketserver server, which binds and listens by itself; Paceline is the server: "
-            f"give it the handler"
-        )
-    if bases:
-        raise TargetError(
-            f"{name} is a socketserver handler class, which this version does not serve; "
-            f"write a function of the connection, def f(conn), and serve it with --as connection"
+            f"give it the handler class{its}"
         )
     signature = _signature(_call_of(found))
     if signature is not None and list(signature.parameters)[-2:] == ["environ", "start_response"]:
@@ -369,7 +300,3 @@ def _hooks_of(built: object, kind: str, name: str) -> dict[str, Callable[..., An
 def _count(arguments: int) -> str:
     words = ("no", "one", "two", "three")
     return f"{words[arguments] if arguments < 4 else arguments} argument{'' if arguments == 1 else 's'}"
-
-
-def _article(word: str) -> str:
-    return f"an {word}" if word[:1].lower() in "aeiou" else f"a {word}"
