@@ -141,7 +141,7 @@ WRONG = {
     "or fd://N; a port alone does not say on which interface; the nearest right value is 127.0.0.1:8888",
     "'echo', framing=paceline.Lines(limit=9)": "a framing object belongs to the handler: @paceline.message(framing=…)",
     "'echo', framing='lines'": "SettingError 2: framing='lines': there is no framing 'lines'; did you mean line?",
-    "'echo', as_='connections'": "SettingError 2: as_='connections': must be message or connection",
+    "'echo', as_='connections'": "SettingError 2: as_='connections': must be message, connection or socketserver",
     "'echo', workers=9, max_workers=4": "SettingError 2: ",
     "'echo', config='no.toml'": "SettingError 2: config='no.toml': the file cannot be read: No such file or "
     "directory; give the name of a TOML file that this user can read",
