@@ -58,7 +58,7 @@ ROOMS: Mapping[str, Room] = {
     "worker": Room(
         3,
         pure="roles lifecycle deadlines estimate messages balance overdue record",
-        acts="accepting assembly calls connection crew draining ending gate giving held last_resort lookout loop "
+        acts="accepting assembly calls connection crew draining ending files gate giving held last_resort lookout loop "
         "nearby plan probe process receiving relief reports requests serving stacks tables target telling timing "
         "watcher worker",
     ),

@@ -3,6 +3,7 @@
     serve                       run a server in this process: `paceline.serve("app:answer", bind=":7000")`
     message, connection         mark a handler, where it is not what it looks like
     Close                       a reply after which the connection is closed
+    File                        a reply that the kernel sends out of a file
     Connection                  what a message handler gets as its second parameter
     Raw, Lines, Delimited, LengthPrefixed, Fixed, Netstring
                                 the framings; `Framing` is what one of your own must be, `Broken` how it refuses a peer
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         Truncated,
         UsageError,
     )
-    from paceline.handlers import Close, connection, message
+    from paceline.handlers import Close, File, connection, message
     from paceline.wire import Broken, Delimited, Fixed, Framing, LengthPrefixed, Lines, Netstring, Raw
     from paceline.worker.connection import Connection
 
@@ -52,6 +53,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionReset",
     "Delimited",
+    "File",
     "Fixed",
     "Framing",
     "HostError",
@@ -79,7 +81,7 @@ _HOMES = {
     "paceline.client": "Client",
     "paceline.errors": "BadFrame ConnectFailed ConnectionClosed ConnectionReset HostError MessageTooLarge "
     "PacelineError PeerError Refused SettingError TargetError TimedOut Truncated UsageError",
-    "paceline.handlers": "Close connection message",
+    "paceline.handlers": "Close File connection message",
     "paceline.wire": "Broken Delimited Fixed Framing LengthPrefixed Lines Netstring Raw",
     "paceline.worker.connection": "Connection",
 }

@@ -94,7 +94,7 @@ _ROWS = (
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
     Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
     Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
-    Kind("reply-refused", E, "the handler returned {got} {message:to greet|for message # of|for message # of} {peer}; a reply is bytes, None, an iterable of bytes or paceline.Close; that connection is closed", 1.0, burst=20),
+    Kind("reply-refused", E, "the handler returned {got} {message:to greet|for message # of|for message # of} {peer}; a reply is bytes, None, an iterable of bytes, paceline.File or paceline.Close; that connection is closed", 1.0, burst=20),
     Kind("reply-too-large", E, "the handler returned {bytes} bytes {message:to greet|for message # of|for message # of} {peer}, more than the {limit} of --max-buffer: return it in pieces (an iterable), or raise --max-buffer; that connection is closed", 1.0, burst=20),
     Kind("reply-unused", W, "the handler returned {got}, but a connection handler sends by itself, with conn.sendall; what it returns is dropped (connection of {peer})", 1.0, burst=20),
     Kind("hook-failed", E, "{hook} raised {error}{where}", 1.0, burst=20),

@@ -1,7 +1,7 @@
 """What a user may write as a handler, and what kind each thing is.  Pure.  The theory is in examining.py."""
 
 from paceline.handlers.examining import KINDS, Handler, describe, examine
-from paceline.handlers.marks import AUTO, HOOKS, MARK, Close, Marks, Reply, connection, echo, message
+from paceline.handlers.marks import AUTO, HOOKS, MARK, Close, File, Marks, Reply, connection, echo, message
 
 __all__ = [
     "AUTO",
@@ -9,6 +9,7 @@ __all__ = [
     "KINDS",
     "MARK",
     "Close",
+    "File",
     "Handler",
     "Marks",
     "Reply",

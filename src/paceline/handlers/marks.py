@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from paceline.errors import TargetError
 
@@ -37,14 +37,46 @@ class Close:
 
     __slots__ = ("reply",)
 
-    def __init__(self, reply: bytes | Iterable[bytes] | None = None) -> None:
+    def __init__(self, reply: "bytes | File | Iterable[bytes | File] | None" = None) -> None:
         self.reply = reply
 
     def __repr__(self) -> str:
         return f"Close({self.reply!r})"
 
 
-Reply = bytes | Iterable[bytes] | Close | None
+class _Path(Protocol):
+    """A pathlib.Path, or what else stands for the name of a file."""
+
+    def __fspath__(self) -> str | bytes: ...
+
+
+class File:
+    """A reply, or a piece of one, that is a file: `return File("large.bin")`.  It never passes through Python.
+
+    path     of a regular file; a relative one is looked up from the working folder of the worker
+    offset   from which byte on
+    count    how many bytes; None: all to the end, as long as the file is when the reply is taken
+
+    For framings that send replies as they are (raw, or one of your own).  Raises TypeError or ValueError.
+    """
+
+    __slots__ = ("count", "offset", "path")
+
+    def __init__(self, path: str | bytes | _Path, offset: int = 0, count: int | None = None) -> None:
+        self.path: str | bytes = path if isinstance(path, str | bytes) else path.__fspath__()
+        for name, value in (("offset", offset), ("count", count)):
+            if type(value) is not int and (name == "offset" or value is not None):
+                raise TypeError(f"File: {name} is a whole number of bytes, and not {described(value)}")
+            if value is not None and value < 0:
+                raise ValueError(f"File: {name} is {value:,}; it is 0 or more")
+        self.offset = offset
+        self.count = count
+
+    def __repr__(self) -> str:
+        return f"File({self.path!r}, offset={self.offset}, count={self.count})"
+
+
+Reply = bytes | File | Iterable["bytes | File"] | Close | None
 """What a message handler may return."""
 
 

@@ -1,8 +1,9 @@
 """Running the user's code for one connection: messages, replies in pieces, hooks, whole-connection calls.
 
 Called by the thread that owns the connection.  Nothing here receives or sends: what there is to reply is returned, and
-serving.py puts it on the wire.  Whatever the user's code raises stops here (SystemExit and KeyboardInterrupt, too): it
-is logged, ends that one connection after the replies before it were sent, and touches nothing else.
+serving.py puts it on the wire (but a piece of a file, which the kernel reads and sends in one step).  Whatever the
+user's code raises stops here (SystemExit and KeyboardInterrupt, too): it is logged, ends that one connection after the
+replies before it were sent, and touches nothing else.
 
 Every call is announced on the scoreboard before it begins, so that the watcher can see that it goes on.  While the
 handler counts as blocking, somebody else is promoted before each call.
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paceline import clock
-from paceline.handlers import Close, describe
+from paceline.handlers import Close, File, describe
 from paceline.host.scheduling import voluntary_switches
 from paceline.scoreboard.fields import ThreadState
+from paceline.wire import Framing
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.estimate import BATCH_BYTES
+from paceline.worker.files import FileError, Sending
 from paceline.worker.held import HeldSocket, take_back
 from paceline.worker.lifecycle import Event, after
 from paceline.worker.roles import Why
@@ -46,6 +49,8 @@ class Calls:
         """What else is to be done when a handler takes the descriptor away; set once, by serving.py."""
         self.most_reply_bytes = worker.settings.max_buffer
         self.batch_bytes = min(BATCH_BYTES, self.most_reply_bytes)
+        self.sends_as_is = _sends_as_is(worker.framing)
+        """The framing adds nothing to replies, so a file may be one."""
 
     def run(self, c: Connection, most: int, me: Member) -> tuple[list[bytes], int]:
         """Answer messages of `c.queue`, at most `most`.  (replies, how many calls were made)
@@ -94,6 +99,7 @@ class Calls:
         worker = self.worker
         source = c.source
         assert source is not None
+        assert not isinstance(source, Sending)
         most = most if type(source) in _AT_HAND else 1
         replies: list[bytes] = []
         made = size = 0
@@ -108,6 +114,8 @@ class Calls:
                 elif isinstance(piece, bytes | bytearray | memoryview):
                     self.take(c, piece, replies, me)
                     size += len(piece)
+                elif isinstance(piece, File):
+                    self.take(c, piece, replies, me)
                 else:
                     self.refuse(c, f"an iterable with {describe(piece)} in it", me)
         except BaseException as error:  # noqa: BLE001
@@ -116,6 +124,30 @@ class Calls:
         if begun is not None:
             self._measure(begun, me)
         return replies, made
+
+    def send_of_file(self, c: Connection, most: int, me: Member) -> int:
+        """Send a piece of the file that is the reply, at most so many bytes.  How many were sent.
+
+        It is a call of its own: the disk may block.  Raises BlockingIOError when the peer takes nothing now, and other
+        OSErrors when it is gone; what is wrong with the file is the handler's fault.
+        """
+        source = c.source
+        assert isinstance(source, Sending)
+        sent = 0
+        self._announce(me)
+        begun = self._begin() if self.worker.sample_due or self.worker.estimate.blocking else None
+        try:
+            if source.left:
+                sent = source.send(c.fd, most)
+            if not source.left:
+                c.source = source.then
+                source.close()
+        except FileError as error:
+            self.fail(c, error, me)
+        finally:
+            if begun is not None:
+                self._measure(begun, me)
+        return sent
 
     def greet(self, c: Connection, me: Member) -> list[bytes]:
         """`connected` of a fresh connection; what it returns is sent as a greeting."""
@@ -202,6 +234,11 @@ class Calls:
                 self._blame(c, me, "reply-too-large", bytes=f"{len(whole):,}", limit=f"{self.most_reply_bytes:,}")
             else:
                 replies.append(whole)
+        elif isinstance(reply, File):
+            if self.sends_as_is:
+                c.source = Sending(reply, c.source)
+            else:
+                self.refuse(c, "a File, for which the framing must send replies as they are (--framing raw)", me)
         elif isinstance(reply, str | Mapping) or not hasattr(type(reply), "__iter__"):
             self.refuse(c, describe(reply), me)
         else:
@@ -256,6 +293,9 @@ class Calls:
     def _drop_source(self, c: Connection, me: Member) -> None:
         """A generator's `finally` runs now, not when somebody collects it."""
         source, c.source = c.source, None
+        while isinstance(source, Sending):
+            source.close()
+            source = source.then
         close = getattr(source, "close", None)
         if isinstance(source, Iterator) and callable(close):
             try:
@@ -306,6 +346,14 @@ def contained(worker: Worker, name: str, hook: Callable[[], Any] | None) -> bool
         worker.log.say("hook-failed", hook=name, error=_said(error), where="", detail=user_traceback(error))
         return False
     return True
+
+
+def _sends_as_is(framing: Framing) -> bool:
+    """Whether replies go out as they are."""
+    try:
+        return bytes(framing.join([b"a", b"b"])) == b"ab"
+    except BaseException:  # noqa: BLE001 - of the user's, which may refuse such replies
+        return False
 
 
 def _said(error: BaseException) -> str:

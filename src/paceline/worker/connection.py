@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
 
+    from paceline.worker.files import Sending
+
 STATE_BYTES = 16 * 1024
 STATE_DEPTH = 32
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -112,7 +114,7 @@ class Connection:
         self.received = 0
         """Bytes received while a message was unfinished (for the minimum rate), or dropped while lingering."""
         self.out: bytes | memoryview | None = None
-        """What could not be sent yet."""
+        """What could not be sent yet; empty: only room for it is waited for, for a file."""
         self.queue: deque[bytes] | None = None
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
@@ -121,8 +123,8 @@ class Connection:
         """In a drain: how many bytes of what it had sent are still to be read."""
         self.sent = 0
         """Bytes that the peer took of what had waited."""
-        self.source: Iterator[Any] | None = None
-        """A reply that comes in pieces."""
+        self.source: Iterator[Any] | Sending | None = None
+        """A reply that comes in pieces, or out of a file."""
         self.watch: Watch | None = None
         """The watcher's: what it saw when it last looked."""
 

@@ -39,6 +39,7 @@ from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.ending import Ending
 from paceline.worker.estimate import BATCH_BYTES
+from paceline.worker.files import Sending
 from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.tables import EXPIRED
 from paceline.worker.timing import has_work
@@ -168,6 +169,16 @@ class Serving:
                 reading = self.further(c)
             elif (budget <= 0 or moved >= TURN_BYTES) and (reading or has_work(c)):
                 return self.requeue(c, me)
+            elif type(c.source) is Sending:
+                budget -= 1
+                sent = self.send_of_file(c, me)
+                moved += sent or 0
+                if sent is None and not c.is_closed:
+                    if is_due and (watch := self.ending.timing.expired(c)):
+                        return self.ending.expire(c, watch, me)
+                    if not self.park(c):
+                        return None
+                    reading = self.further(c)
             elif c.source is not None:
                 replies, made = calls.next_pieces(c, budget, me)
                 budget -= made
@@ -268,6 +279,20 @@ class Serving:
             c.armed = False
             self.worker.poller.want_output(c.fd, False)
         return True
+
+    def send_of_file(self, c: Connection, me: Member) -> int | None:
+        """Send a piece of the file that is the reply; how many bytes.  None: the peer takes no more now, or is gone."""
+        try:
+            sent = self.calls.send_of_file(c, TURN_BYTES, me)
+        except BlockingIOError:
+            c.out = b""  # room is waited for as for bytes that could not be sent
+            return None
+        except OSError:
+            self.ending.lose(c, me)
+            return None
+        me.words[me.bytes_out] += sent
+        c.sent += sent
+        return sent
 
     def read(self, c: Connection, reading: Reading, me: Member) -> Reading:
         """Receive once, into `c.uncut`.  How far to go on reading."""
