@@ -59,8 +59,8 @@ ROOMS: Mapping[str, Room] = {
         3,
         pure="roles lifecycle deadlines estimate messages balance overdue record",
         acts="accepting assembly calls connection crew draining ending files gate giving held last_resort lookout loop "
-        "nearby plan probe process receiving relief reports requests serving stacks tables target telling timing "
-        "watcher worker",
+        "nearby plan probe process pushing receiving relief reports requests serving stacks tables target telling "
+        "timing watcher worker",
     ),
     "supervisor": Room(
         4,

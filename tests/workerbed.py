@@ -320,7 +320,7 @@ def bed(
     plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)
-    parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair"))
+    parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair", parts.worker.pushing.push))
     made = Bed(parts, plan, log, far_end, signal_write)
     try:
         if run:

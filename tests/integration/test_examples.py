@@ -7,6 +7,7 @@ import ast
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -142,6 +143,24 @@ def test_greet() -> None:
         )
 
 
+def test_chat() -> None:
+    with served(command_of("examples/chat.py"), EXAMPLES) as server:
+        assert shown_by_client_of(docstring_of("examples/chat.py"), server).startswith(b"1 here\n127.0.0.1:")
+        first, second = server.connect(), server.connect()
+        assert first.line().endswith(b" here\n")
+        assert second.line().endswith(b" here\n")
+        since = server.log_length()
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("generation 2 serves", since=since)
+        server.wait_for_log("handed over 2 connections", since=since)
+        second.send(b"still here?\n")
+        for peer in (first, second):
+            assert peer.line() == f"{second.name}: still here?\n".encode()
+        first.close()
+        second.send(b"alone\n")
+        assert second.line() == f"{second.name}: alone\n".encode()
+
+
 def test_own_framing() -> None:
     with served(command_of("examples/own_framing.py"), EXAMPLES) as server:
         assert shown_by_client_of(docstring_of("examples/own_framing.py"), server) == b"\2OK 12.500 kg\3"
@@ -232,6 +251,7 @@ TRIED = [
     ("Files", b"GET /app.py HTTP/1.1\r\n\r\n", b"HTTP/1.1 404"),
     ("Handler", b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.0 501"),
     ("Store", b"hello", b"hello\n"),
+    ("Room", b"hello", b"hello"),
     ("handler", b"hello", b"HELLO"),
 ]
 """Of each handler that is shown: what is served, what is said to it, how its answer begins."""

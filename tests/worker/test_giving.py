@@ -206,6 +206,25 @@ def test_what_is_owed_to_the_peer_stays(sender: Bed, what: str) -> None:
     assert reach(connection) is Reach.NOWHERE
 
 
+def test_what_was_sent_beside_replies_stays_and_is_sent(sender: Bed) -> None:
+    with house(2) as seats:
+        connection = parked(sender)
+        connection.send(b"beside")
+        assert reach(connection) is Reach.NOWHERE
+        assert not give(sender, seats, connection)
+        assert connection.polled
+        assert not any(seats.waiting())
+
+
+def test_after_it_has_gone_nothing_is_sent_to_it(sender: Bed) -> None:
+    with house(2) as seats:
+        connection = parked(sender)
+        assert give(sender, seats, connection)
+        taken(seats)
+        with pytest.raises(BrokenPipeError, match="has moved to another worker"):
+            connection.send(b"x")
+
+
 def give(sender: Bed, seats: House, connection: Connection, passes: int = 1) -> bool:
     giving = seats.giving(sender.worker)
     return giving.try_give(connection, giving.takers(any_generation=True), passes)

@@ -18,6 +18,7 @@ from paceline.worker import giving
 from paceline.worker.balance import Sibling, Takers
 from paceline.worker.connection import Connection
 from paceline.worker.giving import Giving
+from paceline.worker.pushing import Pushing
 from paceline.worker.relief import Relief
 from tableworld import FD, World
 
@@ -38,8 +39,10 @@ class GivingWorld(World):
         self.is_open = True
         """Our descriptor of it."""
         self.unread_fds: set[int] = set()
+        self.pushing = Pushing(self.tables, self.wake, 1000)
         worker = SimpleNamespace(
             tables=self.tables,
+            pushing=self.pushing,
             poller=self,
             wakeup=SimpleNamespace(wake=self.wake),
             unread=self.unread_fds,
@@ -176,6 +179,52 @@ class GivenWithAnEventInTheBatch(GivingWorld):
         assert sum(self.reads) + self.unread[self.connection] == self.arrived
 
 
+class GivenWhileItIsSentTo(GivingWorld):
+    """Somebody pushes two messages: each is put on the wire here, or refused, and none is left beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pushed: list[bytes] = []
+        self.wired: list[bytes] = []
+
+    def actors(self) -> list[Callable[[], None]]:
+        return [self.giver, self.pusher, self.leader]
+
+    def send(self, seat: int, fd: int, record: bytes, beside: int = -1) -> bool:
+        """In one step: the lock is held, and no message is laid beside it meanwhile."""
+        self.step, step = (lambda: None), self.step  # type: ignore[method-assign]
+        try:
+            return super().send(seat, fd, record, beside)
+        finally:
+            self.step = step  # type: ignore[method-assign]
+
+    def pusher(self) -> None:
+        for message in (b"one", b"two"):
+            self.step()
+            try:
+                self.pushing.push(self.connection, message)
+            except BrokenPipeError:
+                assert self.sent
+            else:
+                self.pushed.append(message)
+
+    def work(self, connection: Connection) -> None:
+        while True:
+            self.step()
+            self.wired += self.pushing.take(connection)
+            if not self.park(connection):
+                return
+
+    def check(self) -> None:
+        super().check()
+        assert self.wired == self.pushed
+        assert self.connection.pushed is None
+
+
+class SentToInVain(GivenWhileItIsSentTo):
+    is_full = True
+
+
 class GivenByTwo(GivingWorld):
     """Twice claimed: by whoever relieves, and by whoever leads and finds it ready, twice."""
 
@@ -225,6 +274,8 @@ class RelievedInVain(Relieved):
         GivenWhileBytesArrive,
         KeptWhileBytesArrive,
         GivenWithAnEventInTheBatch,
+        GivenWhileItIsSentTo,
+        SentToInVain,
         GivenByTwo,
         KeptByTwo,
         Relieved,

@@ -21,7 +21,7 @@ from paceline.worker.lifecycle import State
 from paceline.worker.receiving import LATER_S, MOST_AT_ONCE
 from paceline.worker.record import Kind, Record, dumped, encode
 from takerbed import FRESH, Taker, taker, who
-from workerbed import Pairs, bed, reset
+from workerbed import Pairs, bed, receive_exactly, reset
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -281,6 +281,37 @@ def test_the_hooks_are_called_once_wherever_it_goes(record: dict[str, Any], gree
         there.bed.wait_closed(1)
         assert handler.seen == seen
     assert examine(handler, "handler", None).hooks
+
+
+class Arriving(Hooks):
+    def arrived(self, connection: Connection) -> bytes:
+        self.seen.append("arrived")
+        connection.send(b" beside")
+        return b"again "
+
+
+@pytest.mark.parametrize(
+    ("record", "greeting", "seen"),
+    [
+        ({}, b"hello ", ["connected", "disconnected"]),
+        ({"greeted": True, "messages": 2}, b"again  beside", ["arrived", "disconnected"]),
+        ({"messages": 2}, b"", []),
+    ],
+    ids=["fresh", "greeted", "served before there were hooks"],
+)
+def test_who_comes_from_another_worker_is_announced(record: dict[str, Any], greeting: bytes, seen: list[str]) -> None:
+    handler = Arriving()
+    with taker(handler) as there:
+        there.post(encode(Record(listener=0, **record)))
+        there.take_in()
+        client = there.seats.clients[0]
+        if greeting:  # nobody has said a word
+            assert receive_exactly(client, len(greeting)) == greeting
+        client.sendall(b"ping")
+        assert receive_exactly(client, 4) == b"ping"
+        client.close()
+        there.bed.wait_closed(1)
+        assert handler.seen == seen
 
 
 # Its deadlines

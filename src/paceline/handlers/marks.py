@@ -15,6 +15,7 @@ HOOKS = {
     "thread_start": 0,
     "thread_stop": 0,
     "connected": 1,
+    "arrived": 1,
     "disconnected": 1,
 }
 """The optional methods of a handler class and how many arguments Paceline calls each with.
@@ -22,6 +23,7 @@ HOOKS = {
 start / stop: once per worker process, on its main thread, before the first and after the last call.
 thread_start / thread_stop: once per thread, on that thread; threads come and go with the load (database handles).
 connected / disconnected: once per connection, with the connection; what `connected` returns is sent as a greeting.
+arrived: with a connection that has moved here from another worker; what it returns is sent, too.
 """
 
 MARK = "__paceline__"

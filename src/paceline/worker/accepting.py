@@ -66,7 +66,9 @@ class Accepting:
         self.worker = worker
         self.listeners = listeners
         self.giving = giving
-        self.ways_in = {listener.index: WayIn(listener.index, listener.text) for listener in listeners.values()}
+        self.ways_in = {
+            listener.index: WayIn(listener.index, listener.text, worker.pushing.push) for listener in listeners.values()
+        }
         # A whole-connection call needs a thread, so this worker may not take a second one before it has another.
         self.burst = 1 if worker.holds_at_once else BURST
 
@@ -123,7 +125,10 @@ class Accepting:
 
     def way_in(self, listener: int) -> WayIn:
         # One that is not ours: it was passed by a worker that knows more listeners than this one was born with.
-        return self.ways_in.get(listener) or self.ways_in.setdefault(listener, WayIn(listener, f"listener {listener}"))
+        known = self.ways_in.get(listener)
+        if known is None:
+            known = self.ways_in[listener] = WayIn(listener, f"listener {listener}", self.worker.pushing.push)
+        return known
 
     def _shut_full(self, count: int) -> None:
         worker = self.worker

@@ -44,6 +44,7 @@ class Calls:
         self.call = worker.handler.call
         self.wants_connection = worker.handler.wants_connection
         self.connected = worker.hook("connected")
+        self.arrived = worker.hook("arrived")
         self.disconnected = worker.hook("disconnected")
         self.on_taken: Callable[[Connection], None] = lambda _c: None
         """What else is to be done when a handler takes the descriptor away; set once, by serving.py."""
@@ -150,17 +151,18 @@ class Calls:
         return sent
 
     def greet(self, c: Connection, me: Member) -> list[bytes]:
-        """`connected` of a fresh connection; what it returns is sent as a greeting."""
+        """`connected` of a fresh connection, `arrived` of one from another worker; what it returns is sent."""
         c.phase = after(c.phase, Event.GREETED)
+        name, hook = ("arrived", self.arrived) if c.greeted else ("connected", self.connected)
         c.greeted = True
         replies: list[bytes] = []
-        if self.connected is not None:
+        if hook is not None:
             self._announce(me)
             begun = self._begin()
             try:
-                self.take(c, self.connected(c), replies, me)
+                self.take(c, hook(c), replies, me)
             except BaseException as error:  # noqa: BLE001
-                self.fail_in("connected", c, error, me)
+                self.fail_in(name, c, error, me)
             self.end_if_forked()
             self._measure(begun, me)
         return replies

@@ -14,10 +14,13 @@ from paceline.worker.lifecycle import State
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paceline.worker.files import Sending
 
+    Push = Callable[["Connection", bytes], None]
+
+GONE = -1
 STATE_BYTES = 16 * 1024
 STATE_DEPTH = 32
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -81,11 +84,12 @@ class Connection:
     listener  the address it came in by, as text
     messages  how many messages it has sent so far, the present one included
     state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
+    send      a message beside the replies, from any thread of the worker
     """
 
     __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
-                 "phase", "polled", "queue", "reason", "received", "rest", "sent", "source", "uncut", "watch",
-                 "way_in")  # fmt: skip
+                 "phase", "polled", "pushed", "pushed_bytes", "queue", "reason", "received", "rest", "sent", "source",
+                 "uncut", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._peer: str | None = None
@@ -127,6 +131,10 @@ class Connection:
         """A reply that comes in pieces, or out of a file."""
         self.watch: Watch | None = None
         """The watcher's: what it saw when it last looked."""
+        self.pushed: list[bytes] | None = None  # guarded by the lock of pushing.py, as the next one
+        """Messages of `send` that nobody has put on the wire yet."""
+        self.pushed_bytes = 0
+        """How much they are; GONE: no more are taken."""
 
     @property
     def peer(self) -> str:
@@ -147,6 +155,17 @@ class Connection:
     @property
     def listener(self) -> str:
         return self.way_in.text
+
+    def send(self, message: bytes) -> None:
+        """Send it a message that is no reply, as soon as that may be: from any thread of this worker, at any time.
+
+        It is framed as a reply is, comes behind the messages that were sent before it, and never in the middle of a
+        reply.  Returns at once.  Raises BlockingIOError when the peer does not read and more than `--max-buffer` would
+        wait for it; BrokenPipeError when it is closed, or has moved to another worker; TypeError.
+        """
+        if not isinstance(message, bytes | bytearray | memoryview):
+            raise TypeError(f"connection.send() takes bytes, and not {type(message).__name__}")
+        self.way_in.push(self, bytes(message))
 
     @property
     def state(self) -> Any:
@@ -183,8 +202,13 @@ class Connection:
 class WayIn:
     """What all connections of one listener share."""
 
-    __slots__ = ("index", "text")
+    __slots__ = ("index", "push", "text")
 
-    def __init__(self, index: int, text: str) -> None:
+    def __init__(self, index: int, text: str, push: "Push | None" = None) -> None:
         self.index = index
         self.text = text
+        self.push = push or _nobody_sends
+
+
+def _nobody_sends(_connection: Connection, _message: bytes) -> None:
+    raise BrokenPipeError("this connection belongs to no worker")

@@ -93,6 +93,7 @@ class Ending:
     def close(self, c: Connection, me: Member) -> None:
         """Owned, and over: its descriptor goes."""
         c.out = c.queue = c.uncut = None
+        self.worker.pushing.end(c)
         self.calls.farewell(c, me)
         if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)

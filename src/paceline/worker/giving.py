@@ -26,7 +26,7 @@ from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.wire import Broken, describe
 from paceline.worker.balance import Sibling, Takers, choose
-from paceline.worker.connection import Connection, checked_state, is_plain
+from paceline.worker.connection import GONE, Connection, checked_state, is_plain
 from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import State
 from paceline.worker.plan import Inbox
@@ -59,6 +59,8 @@ class Reach(IntEnum):
 def reach(c: Connection) -> Reach:
     """How far it can travel, if nobody owns it: its state is looked at when it is sent."""
     if c.phase not in (State.OPEN, State.FRESH) or c.out is not None or c.queue or c.source is not None:
+        return Reach.NOWHERE
+    if c.pushed is not None:
         return Reach.NOWHERE
     if c.rest is None or type(c.rest) in (bytes, bytearray):
         return Reach.ANYWHERE
@@ -137,12 +139,18 @@ class Giving:
                 was_polled, c.polled = c.polled, False
                 if was_polled:
                     self.worker.poller.remove(c.fd)
-                if self._send(taker.seat, c.fd, record, beside):
+                with self.worker.pushing.lock:
+                    is_given = c.pushed is None and self._send(taker.seat, c.fd, record, beside)
+                    if is_given:
+                        c.pushed_bytes = GONE
+                if is_given:
                     takers.on_given(taker)
                     self._let_go(c)
                     return True
-                takers.on_full(taker)
                 c.polled = was_polled and self._watch_again(c)
+                if c.pushed is not None:  # it is sent first
+                    break
+                takers.on_full(taker)
             finally:
                 if beside >= 0:
                     memory.close(beside)

@@ -105,8 +105,9 @@ class Receiving:
 
     def _restored(self, fd: int, record: Record) -> Connection:
         """The connection as the other one had it.  Raises MalformedRecord, and UsageError for what is no state."""
-        is_fresh = self.worker.greets and record.is_fresh
-        c = Connection(fd, self.way_in(record.listener), State.FRESH if is_fresh else State.OPEN)
+        arrives = record.greeted and self.worker.hook("arrived") is not None
+        is_new = arrives or (self.worker.greets and record.is_fresh)
+        c = Connection(fd, self.way_in(record.listener), State.FRESH if is_new else State.OPEN)
         c.passes, c.passed_at = record.passes, record.messages
         c.messages, c.greeted = record.messages, record.greeted
         if record.state is not None:

@@ -3,7 +3,8 @@
 Called by the thread that owns the connection (worker/tables.py); when `work` returns, the thread owns it no longer: it
 is parked, or at the tail of `ready`, or closed.  What a connection holds is worked off in a fixed order:
 
-    unsent bytes  →  a reply in pieces  →  messages that wait  →  what its state says (worker/lifecycle.py)
+    unsent bytes  →  a reply in pieces  →  the greeting, and what is sent beside replies (worker/pushing.py)
+                  →  messages that wait  →  what its state says (worker/lifecycle.py)
 
 so that replies stay in order, a slow reader stops its own calls, and nothing is read while something is in hand.  One
 turn is bounded by the calls of one batch, and by what is received and sent in it; the rest waits behind the other
@@ -183,6 +184,10 @@ class Serving:
                 replies, made = calls.next_pieces(c, budget, me)
                 budget -= made
                 moved += self.put(c, replies, me)
+            elif c.phase is State.FRESH:
+                self.put(c, calls.greet(c, me), me)
+            elif c.pushed is not None:
+                moved += self.put(c, worker.pushing.take(c), me)
             elif c.queue:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
@@ -207,8 +212,6 @@ class Serving:
                     reading = self.further(c)
                 else:
                     return None
-            elif c.phase is State.FRESH:
-                self.put(c, calls.greet(c, me), me)
             elif not self.ending.go_on(c, me, is_due) and not self.park(c):
                 return None
         return None

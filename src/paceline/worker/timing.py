@@ -73,4 +73,4 @@ class Timing:
 
 def has_work(c: Connection) -> bool:
     """Something has arrived, or is to be replied, that nobody but us keeps waiting."""
-    return bool(c.queue) or c.source is not None or c.uncut is not None
+    return bool(c.queue) or c.source is not None or c.uncut is not None or c.pushed is not None

@@ -20,6 +20,7 @@ from paceline.worker.crew import Crew, Member
 from paceline.worker.estimate import Estimate
 from paceline.worker.gate import Gate
 from paceline.worker.held import HeldTable
+from paceline.worker.pushing import Pushing
 from paceline.worker.tables import Tables
 
 
@@ -48,7 +49,7 @@ class Worker:
         self.holds = handler.holds
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
-        self.greets = self.hook("connected") is not None or self.hook("disconnected") is not None
+        self.greets = any(self.hook(name) is not None for name in ("connected", "arrived", "disconnected"))
         """Each connection passes through the user's hooks."""
         self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
         """Even a quiet connection has a deadline."""
@@ -58,6 +59,7 @@ class Worker:
         self.wakeup = Wakeup()
         """Wakes whoever polls."""
         self.poller.add_wakeup(self.wakeup.fd)
+        self.pushing = Pushing(self.tables, self.wakeup.wake, settings.max_buffer)
         self.gate = Gate(self.poller, listener_fds)
         self.estimate = Estimate()
         self.crew: Crew  # set once, by process.py, because its members run the loop that is made of this object
