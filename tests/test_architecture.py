@@ -66,8 +66,8 @@ ROOMS: Mapping[str, Room] = {
         4,
         pure="backoff backtraces beats lifecycle posts reloading replacing requests roster scaling sentences size "
         "steady stopping systemd testament vocabulary",
-        acts="bulletin burying changing check child clients control dumping hands inquest loop opening presence "
-        "rehearsal seats stacktaking start system upgrade upgrading watching",
+        acts="bulletin burying changing check child clients control dumping giving_up hands inquest loop opening "
+        "presence rehearsal seats stacktaking start system upgrade upgrading watching",
     ),
     "wsgi": Room(4, acts=ACTS),
     "client": Room(4, acts=ACTS),

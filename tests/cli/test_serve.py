@@ -36,6 +36,10 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "max_rss": "64m",
         "max_messages_jitter": "0.5",
         "probe_reply": "yes",
+        "user": "root",
+        "group": "root",
+        "umask": "027",
+        "no_new_privs": "on",
     }
     text = special.get(row.key) or {"Seconds": "1", "Whole": "7", "Choice": "json"}.get(type(row.kind).__name__, "5000")
     written = [text] if row.key == "target" else [row.option, text]

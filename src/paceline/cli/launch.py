@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from paceline.cli import config
-from paceline.cli.streams import open_missing_standard_descriptors
+from paceline.cli.streams import close_inherited, open_missing_standard_descriptors
 from paceline.errors import HostError, SettingError, TargetError, UsageError
 from paceline.host import activation, notify
 from paceline.settings import Settings
@@ -61,6 +61,10 @@ class Keywords(TypedDict, total=False):
     heartbeat: float | str
     probe: str | None
     probe_reply: str | None
+    user: str | int | None
+    group: str | int | None
+    umask: str | None
+    no_new_privs: str | None
     pid: "str | os.PathLike[str] | None"
     control: "str | os.PathLike[str] | None"
     chdir: "str | os.PathLike[str] | None"
@@ -88,6 +92,10 @@ def checked(resolved: Resolved) -> Settings:
             except NotAnEscapeError as wrong:
                 there_are = r"there are \r \n \t \0 \\ and \xHH (two hex digits), a backslash is \\"
                 raise resolved.refused(key, rf"\{wrong.letter} is no escape; {there_are}") from None
+    if settings.user is not None or settings.group is not None:
+        from paceline.cli.rights import require_accounts
+
+        require_accounts(resolved)
     if settings.probe_reply is not None and settings.probe is None:
         raise resolved.refused("probe_reply", "there is no --probe that it could be the answer to; give that, too")
     return settings
@@ -115,6 +123,8 @@ def launch(
         raise HostError(f"Paceline serves on Linux only, and this is {sys.platform}; use a Linux machine or container")
     begun_in = _working_folder()
     settings = _entered(resolved, checked(resolved))
+    if is_command and left is None:
+        close_inherited(settings, resolved.file)
     from paceline.supervisor import loop
     from paceline.supervisor.start import NO_COMMAND, Start, origin_of_this_process
 

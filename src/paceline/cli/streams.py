@@ -1,11 +1,16 @@
-"""Standard output and standard error of the command line, before and after there is a server with a log."""
+"""The descriptors that the command line was started with: the standard ones, and what nobody meant for us."""
 
 import contextlib
 import errno
 import os
+import re
 import sys
+from contextlib import closing
 
+from paceline.addresses import parse_address
 from paceline.errors import HostError
+from paceline.host import activation, descriptors
+from paceline.settings import Settings
 
 
 class NobodyReadsError(Exception):
@@ -62,3 +67,19 @@ def open_missing_standard_descriptors() -> None:
         except OSError:
             nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is fd
             os.set_inheritable(nowhere, True)
+
+
+def close_inherited(settings: Settings, file: str) -> None:
+    """Close what was left open for us and nobody names: whoever takes over a handler could read or write there.
+
+    Named are those of `--bind fd://N`, what LISTEN_FDS says, and the `file` of the settings, where it is /dev/fd/N.
+    """
+    named = {address.fd for address in map(parse_address, settings.bind) if address.kind == "fd"}
+    if found := re.fullmatch("/(?:dev|proc/self)/fd/([0-9]{1,9})", file):
+        named.add(int(found[1]))
+    closed = descriptors.close_inherited(named | activation.numbers(os.environ, os.getpid()))
+    if closed:
+        from paceline.host.output import Log
+
+        with closing(Log("paceline", settings.log_format)) as log:
+            log.say("inherited-closed", fds=", ".join(map(str, closed)))

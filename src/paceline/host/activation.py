@@ -10,7 +10,7 @@ next start wait in them; and the files of Unix sockets are left where they are.
 
 import os
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from paceline.errors import HostError
@@ -85,6 +85,14 @@ def take(environment: MutableMapping[str, str], pid: int) -> Passed:
                 f"{_REMEDY}"
             ) from error
     return Passed(dict(zip(fds, _names(said.get("LISTEN_FDNAMES"), count), strict=True)))
+
+
+def numbers(environment: Mapping[str, str], pid: int) -> frozenset[int]:
+    """The descriptors that the variables speak of, if they are meant for the process `pid`; `take` checks them."""
+    said = [environment.get(name, "") for name in ("LISTEN_PID", "LISTEN_FDS")]
+    if not all(re.fullmatch("[0-9]{1,10}", text) for text in said) or int(said[0]) != pid:
+        return frozenset()
+    return frozenset(range(FIRST, FIRST + min(int(said[1]), MOST)))
 
 
 def close_unused(passed: Passed, used: Sequence[int]) -> list[int]:

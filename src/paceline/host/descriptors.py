@@ -1,8 +1,14 @@
-"""How many descriptors this process may have, how many it has, and some kept in reserve.  Any thread may call these."""
+"""Descriptors: how many this process may have and has, some kept in reserve, those that were left open for it.
 
+Any thread may call these.
+"""
+
+import contextlib
+import fcntl
 import os
 import resource
 import threading
+from collections.abc import Container
 
 _NO_LIMIT = 1 << 20
 """What "unlimited" means for descriptors: the kernel's own default ceiling (proc(5), fs.nr_open)."""
@@ -23,6 +29,26 @@ def open_count() -> int:
         return len(os.listdir("/proc/self/fd")) - 1  # the listing's own
     except OSError:  # not even one left for the listing
         return limit()
+
+
+def close_inherited(keep: Container[int]) -> list[int]:
+    """Close what whoever started us has left open, but for the standard ones and `keep`; returns the numbers.
+
+    They are those without close-on-exec: what was open with it did not get through the exec (execve(2)), and all that
+    this program opens has it (PEP 446).
+    """
+    try:
+        numbers = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    except OSError:  # no /proc
+        return []
+    closed = []
+    for fd in numbers:
+        if fd > 2 and fd not in keep:
+            with contextlib.suppress(OSError):  # the listing's own, which is closed by now
+                if not fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                    os.close(fd)
+                    closed.append(fd)
+    return closed
 
 
 class Spare:

@@ -170,6 +170,17 @@ def reopen_file(fd: int = 2) -> str | None:
     return path
 
 
+def give_file(uid: int, fd: int = 2) -> None:
+    """The regular file that `fd` leads to, if it is root's, becomes that user's, so that it may open it anew later.
+
+    Its group and mode stay; a tool that replaces the file (logrotate, `create`) gives the next one the same owner.
+    """
+    with contextlib.suppress(OSError):  # not open; or a file system that has no owners
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1:
+            os.fchown(fd, uid, -1)
+
+
 def _leads_to(fd: int, file: os.stat_result) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), file)

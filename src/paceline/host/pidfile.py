@@ -41,16 +41,25 @@ class PidFile:
     pid: int
 
     def remove(self) -> None:
-        """Remove the file if this process made it and it is still that one, and give the lock back.  Never raises."""
+        """Remove the file if this process made it and it is still that one, and give the lock back.  Never raises.
+
+        Where the rights on the folder forbid it (--user), it is emptied, so that nobody takes our number from it.
+        """
         if self.fd < 0:
             return
         if self.pid == os.getpid():
             with contextlib.suppress(OSError):
                 found = os.lstat(self.path)  # we have it open: its inode number is nobody else's
                 if (found.st_dev, found.st_ino) == (self.device, self.inode):
-                    os.unlink(self.path)
+                    self._unlink()
         fd, self.fd = self.fd, -1
         os.close(fd)
+
+    def _unlink(self) -> None:
+        try:
+            os.unlink(self.path)
+        except PermissionError:
+            os.ftruncate(self.fd, 0)
 
 
 def claim(path: str) -> PidFile:

@@ -14,9 +14,10 @@ from paceline.host.signals import name_of
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
-_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_prctl.restype = ctypes.c_int
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+prctl.restype = ctypes.c_int
+"""prctl(2): at most four arguments besides the option, all of them numbers; below 0: see ctypes.get_errno()."""
 
 fork = os.fork
 """fork() -> pid in the parent, 0 in the child (fork(2)).  Raises OSError: EAGAIN, ENOMEM."""
@@ -93,7 +94,7 @@ def die_with_parent(parent_pid: int, number: int) -> bool:
     False: the parent has ended already, so no signal will come.  "Parent" is the *thread* that forked us: right only
     for a parent that forks from its main thread.  A fork of ours does not inherit it.
     """
-    if _prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+    if prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return os.getppid() == parent_pid
 

@@ -4,6 +4,7 @@ A server leaves one file there, PID.json, from the moment it says that it listen
 and others find it by that.  The folder is, of those that can be had, the first of
 
     /run/paceline              if it is ours, or we are root and make it
+    /run/paceline-UID          if root has made it, for a server that it started as that user (--user)
     $XDG_RUNTIME_DIR/paceline  the user's own (XDG Base Directory Specification)
     paceline-UID               in the temporary directory ($TMPDIR, else /tmp)
 
@@ -91,13 +92,44 @@ def candidates() -> list[str]:
     named = os.environ.get(VARIABLE)
     if named:
         return [] if is_off() else [os.path.abspath(named)]
-    found = [_RUN]
+    found = [_RUN, *_of_users()]
     of_user = os.environ.get("XDG_RUNTIME_DIR")
     if of_user and os.path.isabs(of_user):  # "If … not absolute … should ignore the path" (the specification)
         found.append(os.path.join(of_user, "paceline"))
     temporary = [os.environ.get("TMPDIR") or "/tmp", "/tmp"]
     found += [os.path.join(os.path.abspath(parent), f"paceline-{os.geteuid()}") for parent in temporary]
     return list(dict.fromkeys(found))
+
+
+def _of_users() -> list[str]:
+    """The folders that root has made for users: that of this one, and for root all of them."""
+    uid = os.geteuid()
+    above, name = os.path.split(_RUN)
+    wanted = re.compile(rf"{name}-({uid or '[0-9]+'})")
+    with contextlib.suppress(OSError):
+        return [os.path.join(above, found) for found in sorted(os.listdir(above)) if wanted.fullmatch(found)]
+    return []
+
+
+def make_for(uid: int, gid: int) -> None:
+    """As root: have a folder that will be found, and be that user's own, once this process belongs to it.
+
+    Where a service manager has made one for that user there is nothing to do.  Never raises: there are other places.
+    """
+    named = os.environ.get(VARIABLE)
+    if is_off():
+        return
+    with contextlib.suppress(OSError):
+        if not named and os.lstat(_RUN).st_uid == uid:
+            return
+    path = os.path.abspath(named) if named else f"{_RUN}-{uid}"
+    with contextlib.suppress(OSError):
+        os.mkdir(path, 0o700)  # one that is there already is left as it is
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(fd, uid, gid)
+        finally:
+            os.close(fd)
 
 
 def _named(path: str) -> str:

@@ -44,6 +44,16 @@ class Made:
                 if (found.st_dev, found.st_ino) == (self.device, self.inode):
                     os.unlink(self.path)
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make it that user's, and no other file that lies at the path by now.  Raises OSError."""
+        fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.chown(f"/proc/self/fd/{fd}", uid, gid)
+        finally:
+            os.close(fd)
+
 
 def listen_at_path(path: str, backlog: int) -> tuple[socket.socket, Made]:
     """A socket that listens at this path, and its file.  Raises HostError; then nothing is left behind.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from paceline.settings.rights import Account, FileMode
 from paceline.settings.values import (
     Addresses,
     CallLimit,
@@ -35,6 +36,7 @@ PEERS = "Limits of time: the peers"
 CALLS = "Limits of time: the handler"
 RECYCLING = "When a worker is replaced though it works"
 WORKERS = "Limits of time: our own processes"
+RIGHTS = "Rights"
 AROUND = "Surroundings"
 
 
@@ -184,6 +186,25 @@ class Settings:
         None, Text(word="any", metavar="REPLY|any"), WORKERS,
         r"what the answer to --probe must be; escapes such as \n are understood",
         "new workers", also="probe_answer")  # fmt: skip
+    user: str | None = _row(
+        None, Account(word="unchanged", metavar="USER|unchanged"), RIGHTS,
+        "as soon as all addresses are open, become this user for good, before anything of the handler's runs: a name "
+        "or a number; with its supplementary groups, and its own group unless --group says another; needs a start as "
+        "root, or as that user, when there is nothing to do; root says that root is meant",
+        "restart", also="uid setuid run_as")  # fmt: skip
+    group: str | None = _row(
+        None, Account(word="unchanged", metavar="GROUP|unchanged"), RIGHTS,
+        "the group to run as, by name or number; unchanged: that of --user, if there is one",
+        "restart", also="gid setgid")  # fmt: skip
+    umask: str | None = _row(
+        None, FileMode(word="unchanged", metavar="MODE|unchanged"), RIGHTS,
+        "which rights new files do not get, those of Unix sockets among them: 027 keeps others out (umask(2))",
+        "restart", also="file_mask")  # fmt: skip
+    no_new_privs: str | None = _row(
+        None, Choice(choices=("on", "off"), word="auto", metavar="WHEN"), RIGHTS,
+        "whether the programs that a handler starts can gain no rights (sudo, and ping where it is setuid, fail then); "
+        "auto: on with --user or --group, else off",
+        "restart", also="no_new_privileges")  # fmt: skip
     pid: str | None = _row(
         None, Text(word="off", metavar="FILE|off"), AROUND,
         "write the process id of the supervisor to this file; it is removed at the end",

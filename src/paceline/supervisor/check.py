@@ -10,7 +10,7 @@ from paceline.errors import HostError
 from paceline.host import processes, signals
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
-from paceline.supervisor import child
+from paceline.supervisor import child, giving_up
 from paceline.supervisor.inquest import read_dump
 from paceline.supervisor.posts import ABORT_S
 from paceline.supervisor.seats import Seat, close_seats, open_seats
@@ -21,7 +21,7 @@ from paceline.worker.plan import Plan
 
 
 def check(settings: Settings, target: object | None = None) -> int:
-    """Load the target as a worker would.  Returns the exit code: 0, or what a start would end with.
+    """Load the target as a worker would, as the user that would.  Returns the exit code: 0, or that of a start.
 
     The result goes to standard output (`ok: …`), what is wrong to standard error, with the user's traceback.  Raises
     HostError when no process can be made.
@@ -34,6 +34,9 @@ def check(settings: Settings, target: object | None = None) -> int:
 def check_with(settings: Settings, target: object | None, system: System) -> int:
     """`check` with other surroundings."""
     with ExitStack() as stack:
+        if settings.umask is not None:
+            stack.callback(os.umask, os.umask(int(settings.umask, 8)))
+        giving_up.give_up(settings, giving_up.successor(settings))  # the target is not loaded as root here either
         board = Board.create(1, settings.threads)
         stack.callback(board.close)
         seats = open_seats(1)

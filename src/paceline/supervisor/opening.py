@@ -1,7 +1,7 @@
 """What a supervisor opens before it runs, in the order that counts, and gives back at its end.  Called by loop.py.
 
     sockets that were passed   →   the log   →   signals   →   the scoreboard   →   the seats   →   the addresses
-    →   the pid file   →   the control socket
+    →   the pid file   →   the rights are given up (giving_up.py)   →   the control socket
 
 An upgrade in place (upgrade.py) finds the most of that open already, and adopts it.
 """
@@ -21,6 +21,7 @@ from paceline.host import processes, signals
 from paceline.host.listeners import Listener, close_listener, open_listener
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
+from paceline.supervisor import giving_up
 from paceline.supervisor.hands import Hands
 from paceline.supervisor.presence import open_presence
 from paceline.supervisor.seats import Seat, close_seats, open_seats
@@ -43,8 +44,11 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
     """Everything that a supervisor holds.  Raises HostError when the machine refuses; then nothing is left open."""
     _require_pidfds()
     left = start.testament
+    who, before = giving_up.successor(settings), giving_up.started_as()
     with ExitStack() as stack:
         stack.callback(start.manager.close)
+        if settings.umask is not None:
+            stack.callback(os.umask, os.umask(int(settings.umask, 8)))
         listeners: list[Listener] = []
         stack.callback(_close_all, listeners)
         if left is not None:
@@ -73,8 +77,14 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
             _listen(listeners, settings, "tcp", "unix")
         listeners.sort(key=lambda listener: listener.index)
         _claim_pid_file(stack, settings, hands, start)
-        hands.presence = open_presence(settings.control, left, log.say, _started(left, system))
+        if who is not None:
+            giving_up.hand_over(who)
+        hands.presence = open_presence(
+            settings.control, left, log.say, _started(left, system), who, lambda: giving_up.give_up(settings, who)
+        )
         stack.callback(hands.presence.close)
+        if left is None:
+            giving_up.tell(settings, who, log.say, _files_of(hands), start.config(), before)
         if start.manager.refused:
             log.say("manager-not-told", why=start.manager.refused)
         if left is not None:
@@ -120,6 +130,12 @@ def _claim_pid_file(stack: ExitStack, settings: Settings, hands: Hands, start: S
     made = pidfile.claim(settings.pid) if left is None else pidfile.adopt(left.path, left.fd)
     stack.callback(made.remove)
     hands.pid_file = made
+
+
+def _files_of(hands: Hands) -> list[str]:
+    """What lies at a path and is to be removed at the end."""
+    made = [*(listener.made for listener in hands.listeners), hands.presence.made, hands.pid_file]
+    return [found.path for found in made if found is not None]
 
 
 def _started(left: "Testament | None", system: System) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from paceline import __version__
 from paceline.errors import HostError
 from paceline.host import processes, runtime
+from paceline.host.rights import Account
 from paceline.host.unix_paths import Made, listen_at_path
 
 if TYPE_CHECKING:
@@ -98,6 +99,23 @@ class Presence:
         finally:
             os.umask(before)
 
+    def listen_for(self, control: str | None, who: Account) -> None:
+        """Have the socket at the path that was named, if one was, before this process becomes `who`, to whom it goes.
+
+        Raises HostError.
+        """
+        if control in (None, "auto"):
+            return
+        path = _path_of(control)
+        try:
+            self.listen(path)
+            assert self.made is not None
+            self.made.give_to(who.uid, who.gid)
+        except HostError as error:
+            raise HostError(f"--control {path}: {error}") from error
+        except OSError as error:
+            raise HostError(f"--control {path}: it cannot be given to {who.text}: {error.strerror}") from error
+
     def adopt(self, control: "FileLeft | None", file: "FileLeft | None") -> None:
         """Go on with what the program had that was in this process before."""
         if control is not None:
@@ -112,13 +130,25 @@ class Presence:
         return f"cannot find this server by itself{reached}"
 
 
-def open_presence(control: str | None, left: "Testament | None", say: Callable[..., None], started: float) -> Presence:
+def open_presence(
+    control: str | None,
+    left: "Testament | None",
+    say: Callable[..., None],
+    started: float,
+    who: Account | None = None,
+    become: Callable[[], None] = lambda: None,
+) -> Presence:
     """`control` is the setting: a path, auto, None for off.
 
-    Raises HostError where that path cannot be had; but not after an upgrade in place, when the server serves already.
+    Where the server is to be `who` from now on, `become` makes it that: after the socket whose path was named, and
+    before all that the user finds by itself.  Raises HostError where that path cannot be had; but not after an upgrade
+    in place, when the server serves already.
     """
     found = Presence(say, started)
     try:
+        if who is not None:
+            found.listen_for(control, who)
+        become()
         if left is not None:
             found.adopt(left.file("control"), left.file("runtime"))
         why = "" if found.folder else found.open_folder()
@@ -138,7 +168,7 @@ def _listen(found: Presence, control: str, why: str, *, may_fail: bool) -> tuple
     neither = "cannot find and reach this server"
     if control == "auto" and not found.folder:
         return neither, why
-    path = runtime.control_path(found.folder) if control == "auto" else os.path.abspath(control.removeprefix("unix:"))
+    path = runtime.control_path(found.folder) if control == "auto" else _path_of(control)
     try:
         found.listen(path)
     except HostError as error:
@@ -147,3 +177,7 @@ def _listen(found: Presence, control: str, why: str, *, may_fail: bool) -> tuple
         lost = "can find and watch this server, but not reach it" if found.folder else neither
         return lost, "; ".join(filter(None, (why, f"{path}: {error}")))
     return found.lost_without_file(), why
+
+
+def _path_of(control: str) -> str:
+    return os.path.abspath(control.removeprefix("unix:"))
