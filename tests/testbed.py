@@ -149,6 +149,11 @@ class Server:
         return "\n".join(self._lines.of(self._log_fd))
 
     @property
+    def warnings(self) -> list[str]:
+        """The lines of the log that are warnings, but for the one that the tests run as root."""
+        return [line for line in self.log.splitlines() if " warning " in line and " run as root " not in line]
+
+    @property
     def output(self) -> str:
         """All it has written to standard output until now."""
         return "\n".join(self._lines.of(self._output_fd))

@@ -143,7 +143,7 @@ def test_calls_within_their_time_are_nothing_to_talk_about() -> None:
             peer.send(b"nap\n")
             assert int(peer.line()) == old
         assert server.pids() == [old]
-    assert " warning " not in server.log
+    assert server.warnings == []
 
 
 def test_a_limit_of_memory_below_what_a_new_worker_has_replaces_nobody_at_once() -> None:

@@ -33,7 +33,7 @@ SETTLE_S = 1.5
 GIVE_UP = 10
 """After so many faults whose driver found something broken the run ends: each may have waited for long."""
 REST_S = 10.0
-_ALWAYS_SAID = frozenset({"more-workers-than-cores"})
+_ALWAYS_SAID = frozenset({"more-workers-than-cores", "root-kept"})
 """Warnings that are about the run, not about what is done in it."""
 
 

@@ -79,18 +79,9 @@ def give_up(settings: Settings, who: Account | None) -> None:
 
 
 def tell(
-    settings: Settings,
-    who: Account | None,
-    say: Callable[..., None],
-    files: Iterable[str],
-    config: str,
-    before: str,
+    settings: Settings, who: Account, say: Callable[..., None], files: Iterable[str], config: str, before: str
 ) -> None:
     """Say with which rights it goes on, and what cannot be done with them: remove `files`, read `config` again."""
-    if who is None:
-        if os.geteuid() == rights.ROOT and settings.user is None:
-            say("root-kept")
-        return
     forbidden = "; no program that it starts gains rights (--no-new-privs)" if forbids_new(settings) else ""
     say("rights-dropped", before=before, user=who.text, forbidden=forbidden)
     stay = [path for path in files if not rights.may_remove(path)]
@@ -99,6 +90,11 @@ def tell(
     is_file = os.path.isabs(config) if settings.chdir is not None else config
     if is_file and not config.startswith(("/dev/", "/proc/")) and not os.access(config, os.R_OK):
         say("settings-unreadable", user=who.text, file=config)
+
+
+def keeps_root(settings: Settings) -> bool:
+    """The server runs as root, and nobody has said that it shall."""
+    return os.geteuid() == rights.ROOT and settings.user is None
 
 
 def _needed() -> list[str]:

@@ -83,7 +83,7 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
             settings.control, left, log.say, _started(left, system), who, lambda: giving_up.give_up(settings, who)
         )
         stack.callback(hands.presence.close)
-        if left is None:
+        if who is not None:
             giving_up.tell(settings, who, log.say, _files_of(hands), start.config(), before)
         if start.manager.refused:
             log.say("manager-not-told", why=start.manager.refused)
