@@ -46,6 +46,8 @@ START_S = 30.0
 STOP_S = 15.0
 """Time-outs: ten times and more what they wait for takes."""
 
+KEPT_ROOT = " run as root (uid 0): "
+"""In the warning that each server of tests that run as root gives."""
 LISTENING = re.compile(r"listening on (?P<places>\S.*?) · ")
 
 
@@ -151,7 +153,7 @@ class Server:
     @property
     def warnings(self) -> list[str]:
         """The lines of the log that are warnings, but for the one that the tests run as root."""
-        return [line for line in self.log.splitlines() if " warning " in line and " run as root " not in line]
+        return [line for line in self.log.splitlines() if " warning " in line and KEPT_ROOT not in line]
 
     @property
     def output(self) -> str:

@@ -161,3 +161,23 @@ def test_what_nobody_uses_is_closed() -> None:
 
 def test_the_first_number_is_that_of_the_manual() -> None:
     assert activation.FIRST == 3
+
+
+@pytest.mark.parametrize(
+    ("pid", "count", "fds"),
+    [
+        ("7", "2", {3, 4}),
+        ("8", "2", set()),
+        ("7", "0", set()),
+        ("7", "x", set()),
+        ("", "2", set()),
+        ("7", "99999", None),
+    ],
+)
+def test_which_numbers_are_spoken_of(pid: str, count: str, fds: set[int] | None) -> None:
+    found = activation.numbers({"LISTEN_PID": pid, "LISTEN_FDS": count}, 7)
+    assert found == (set(range(3, 3 + activation.MOST)) if fds is None else fds)
+
+
+def test_no_numbers_are_spoken_of() -> None:
+    assert activation.numbers({}, 7) == set()

@@ -1,8 +1,10 @@
-"""Counting descriptors, and the one in reserve."""
+"""Counting descriptors, the one in reserve, and those that somebody left open."""
 
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -116,3 +118,24 @@ def test_several_can_be_kept_in_reserve() -> None:
     assert spare.is_held
     spare.close()
     assert descriptors.open_count() == before
+
+
+def test_what_was_left_open_is_closed_and_nothing_else() -> None:
+    script = """if True:
+        import os, sys
+        from paceline.host import descriptors
+        ours = os.open("/dev/null", os.O_RDONLY)
+        kept, *lost = map(int, sys.argv[1:])
+        assert descriptors.close_inherited({kept}) == lost
+        for fd in (0, 1, 2, kept, ours):
+            os.fstat(fd)
+        assert descriptors.close_inherited({kept}) == []
+        """
+    pairs = [os.pipe() for _ in range(2)]
+    fds = sorted(fd for pair in pairs for fd in pair)
+    try:
+        command = [sys.executable, "-c", script, *map(str, fds)]
+        subprocess.run(command, pass_fds=fds, check=True, stdin=subprocess.DEVNULL)
+    finally:
+        for fd in fds:
+            os.close(fd)

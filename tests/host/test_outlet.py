@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from paceline.errors import HostError
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, give_file
 
 LINE = b"x" * 99 + b"\n"
 
@@ -190,7 +190,7 @@ def refusing(path, *args):
         raise PermissionError
     return real(path, *args)
 os.open = refusing
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, give_file
 outlet = Outlet.open(2)
 while outlet.put_nowait(b"x" * 99 + b"\\n"):
     pass
@@ -287,7 +287,7 @@ def test_what_is_not_open_takes_nothing(outlets: Callable[[int], Outlet]) -> Non
 
 CLOSED = """
 import os, socket, subprocess, sys
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, give_file
 outlet = Outlet.open(2)
 client, ours = socket.socketpair()
 assert min(client.fileno(), ours.fileno()) > 2, "a connection got a standard number"
@@ -364,7 +364,7 @@ def test_closed_it_drops(outlets: Callable[[int], Outlet]) -> None:
 FORK = """
 import os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: what handlers do
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, give_file
 outlet = Outlet.open(2)
 held, done = threading.Event(), threading.Event()
 def hold():
@@ -391,7 +391,7 @@ def test_a_fork_while_another_thread_writes_does_not_leave_the_lock_held() -> No
 
 PROCESSES = """
 import os
-from paceline.host.outlet import Outlet
+from paceline.host.outlet import Outlet, give_file
 outlet = Outlet.open(2)
 pids = []
 for name in b"abcd":
@@ -420,3 +420,30 @@ def test_the_lines_of_several_processes_stay_whole(to: str, tmp_path: Path) -> N
             assert subprocess.run(command, timeout=30, check=False, stderr=file).returncode == 0
     lines = path.read_bytes().splitlines()
     assert sorted(lines) == sorted(bytes([name]) * length for name in b"abcd" for length in range(1, 2_000, 41))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_file_of_roots_is_given_away_and_nothing_else(tmp_path: Path) -> None:
+    path, other = tmp_path / "log", tmp_path / "other"
+    for name, uid in ((path, 0), (other, 4321)):
+        name.touch()
+        name.chmod(0o640)
+        os.chown(name, uid, 99)
+        with name.open("ab") as file:
+            give_file(1234, file.fileno())
+            give_file(1234, file.fileno())
+    assert [(found.st_uid, found.st_gid, found.st_mode & 0o777) for found in (path.stat(), other.stat())] == [
+        (1234, 99, 0o640),
+        (4321, 99, 0o640),
+    ]
+    linked = tmp_path / "linked"
+    linked.touch()
+    os.link(linked, tmp_path / "by another name")
+    with linked.open("ab") as file:
+        give_file(1234, file.fileno())
+    assert linked.stat().st_uid == 0
+    before = os.stat("/dev/null").st_uid
+    with open("/dev/null", "ab") as nowhere:
+        give_file(1234, nowhere.fileno())
+    assert os.stat("/dev/null").st_uid == before
+    give_file(1234, 9999)

@@ -1,5 +1,6 @@
 """The file with the process id: whose it is, is known by its lock, and nobody else's is ever touched."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -258,3 +259,19 @@ def test_a_holder_that_cannot_be_seen(tmp_path: Path, monkeypatch: pytest.Monkey
     with another(tmp_path / "p"):
         monkeypatch.setattr(fcntl, "fcntl", lambda *_: pidfile._FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
         assert "a process that cannot be seen from here" in refusal(tmp_path / "p")
+
+
+def test_one_that_may_not_be_removed_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is after --user, in a folder of root's: its number may be somebody else's by then."""
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    path = tmp_path / "pid"
+    made = pidfile.claim(str(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        made.remove()
+    assert path.read_text() == ""
+    with claimed(path):
+        assert path.read_text() == f"{os.getpid()}\n"

@@ -269,3 +269,56 @@ def test_a_file_of_another_user_about_our_process_is_not_believed(folder: Path, 
 
 def test_the_path_of_the_socket(folder: Path) -> None:
     assert runtime.control_path(str(folder)) == f"{folder}/{os.getpid()}.sock"
+
+
+# Folders that root makes for the users of its servers
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+
+
+@as_root
+def test_a_folder_for_another_user(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "run").mkdir()
+    own = elsewhere / "run" / "paceline-1234"
+    assert str(own) not in runtime.candidates()
+    runtime.make_for(1234, 2345)
+    found = own.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 2345, 0o700)
+    assert runtime.candidates()[1] == str(own), "root looks there, too"
+    (elsewhere / "run" / "paceline-99").mkdir()
+    (elsewhere / "run" / "paceline-of-somebody").mkdir()
+    assert runtime.folder() == str(elsewhere / "run" / "paceline")
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    assert runtime.candidates()[:2] == [str(elsewhere / "run" / "paceline"), str(own)]
+    assert runtime.folder() == str(own)
+
+
+@as_root
+def test_the_folder_that_is_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.VARIABLE, str(elsewhere / "named"))
+    runtime.make_for(1234, 2345)
+    assert (elsewhere / "named").stat().st_uid == 1234
+    runtime.make_for(4321, 2345)
+    assert (elsewhere / "named").stat().st_uid == 1234, "it was there"
+    monkeypatch.setenv(runtime.VARIABLE, "off")
+    runtime.make_for(1234, 2345)
+    monkeypatch.setenv(runtime.VARIABLE, str(elsewhere / "no" / "such"))
+    runtime.make_for(1234, 2345)
+    assert sorted(os.listdir(elsewhere)) == ["named"]
+
+
+@as_root
+def test_what_a_service_manager_has_made_for_that_user_is_enough(elsewhere: Path) -> None:
+    (elsewhere / "run" / "paceline").mkdir(parents=True)
+    os.chown(elsewhere / "run" / "paceline", 1234, 2345)
+    runtime.make_for(1234, 2345)
+    assert os.listdir(elsewhere / "run") == ["paceline"]
+
+
+@as_root
+def test_root_finds_a_server_of_another_user(elsewhere: Path, child: int) -> None:
+    (elsewhere / "run").mkdir()
+    runtime.make_for(0, 0)
+    own = elsewhere / "run" / "paceline-0"
+    runtime.publish(server(child), str(own))
+    assert [found.pid for found in runtime.running()] == [child]

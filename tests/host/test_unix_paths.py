@@ -384,3 +384,23 @@ def test_where_the_place_beside_cannot_be_had_the_dead_file_is_removed_first(fol
             assert connects(path)
     assert [name for name in os.listdir(folder) if name != "s.new"] == []
     assert (folder / "s.new").exists() is (kind != "too long")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_socket_is_given_to_a_user_and_what_replaced_it_is_not(folder: Path) -> None:
+    path = folder / "s"
+    with opened(path) as listener:
+        assert listener.made is not None
+        listener.made.give_to(1234, 2345)
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (1234, 2345)
+        path.rename(folder / "moved")
+        (folder / "victim").touch()
+        path.symlink_to(folder / "victim")
+        listener.made.give_to(4321, 4321)
+        assert path.lstat().st_uid == (folder / "victim").stat().st_uid == 0
+        path.unlink()
+        os.link(folder / "victim", path)
+        listener.made.give_to(4321, 4321)
+        assert path.lstat().st_uid == 0
+        path.unlink()
+        (folder / "moved").unlink()

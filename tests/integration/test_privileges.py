@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,17 +75,31 @@ class House:
         return {"PYTHONPATH": str(self.folder), "PACELINE_RUNTIME_DIR": str(self.folder / "run")}
 
     def ctl(self, *words: str, user: str | None = None) -> str:
-        command = [self.python, *COMMAND[1:], "ctl", *words]
-        who = {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+        who = user or "root"
         ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, cwd="/", env=os.environ | self.env, **who
+            [self.python, *COMMAND[1:], "ctl", *words],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd="/",
+            env=os.environ | self.env,
+            user=who,
+            group=pwd.getpwnam(who).pw_gid,
+            extra_groups=[],
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    def running(self, *options: str, target: str = "app.py:answer", **rest: object):  # type: ignore[no-untyped-def]
+    def running(
+        self,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] | None = None,
+        exit_code: int | None = 0,
+    ) -> AbstractContextManager[Server]:
         files = {"app.py": APP, "var/empty": ""}
-        return running(target, *LINES, *options, **{"files": files, "env": self.env, "command": self.command} | rest)
+        words, env, command = (*LINES, *options), env or self.env, command or self.command
+        return running("app.py:answer", *words, files=files, env=env, command=command, exit_code=exit_code)
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +273,11 @@ def test_the_log_goes_on_in_a_new_file(house: House) -> None:
         assert "stopped after" not in old.read_text()
     finally:
         shutil.rmtree(folder)
+
+
+def test_nothing_gains_rights_whoever_serves(house: House) -> None:
+    with house.running("--user", "root", "--no-new-privs", "on") as server:
+        assert [status_of(pid)["NoNewPrivs"] for pid in everybody(server)] == [["1"]] * 3
 
 
 # Starts that are refused, and checks

@@ -11,6 +11,7 @@ import pytest
 from paceline import __version__
 from paceline.errors import HostError
 from paceline.host import runtime
+from paceline.host.rights import Account
 from paceline.supervisor.presence import Presence, open_presence
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -164,3 +165,40 @@ def test_stale_files_are_cleared_away_by_whoever_starts(folder: Path) -> None:
     presence = opened("auto")
     assert os.listdir(folder) == [f"{os.getpid()}.sock"]
     presence.close()
+
+
+WHO = Account(1234, 2345, (2345,), "web")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_named_socket_is_there_before_the_rights_are_given_up(folder: Path, tmp_path: Path) -> None:
+    path, seen = tmp_path / "c", []
+    presence = open_presence(
+        str(path), None, lambda *_, **__: None, 12.0, WHO, lambda: seen.append((path.exists(), folder.exists()))
+    )
+    assert seen == [(True, False)], "the folder is the user's own business"
+    assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (1234, 2345, 0o600)
+    assert presence.path == str(path)
+    presence.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("control", [None, "auto"])
+def test_what_nobody_named_is_made_afterwards(folder: Path, control: str | None) -> None:
+    seen: list[bool] = []
+    open_presence(control, None, lambda *_, **__: None, 12.0, WHO, lambda: seen.append(folder.exists())).close()
+    assert seen == [False]
+
+
+def test_a_named_socket_that_cannot_be_made_is_refused_before(folder: Path) -> None:
+    with pytest.raises(HostError, match=r"^--control /no/such: the folder /no does not exist"):
+        open_presence("/no/such", None, lambda *_, **__: None, 12.0, WHO, lambda: pytest.fail("too late"))
+
+
+def test_when_the_rights_cannot_be_given_up_nothing_is_left(folder: Path, tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise HostError("cannot become web")
+
+    with pytest.raises(HostError, match="cannot become web"):
+        open_presence("auto", None, lambda *_, **__: None, 12.0, None, refuse)
+    assert os.listdir(tmp_path) == []

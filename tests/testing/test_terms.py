@@ -78,6 +78,8 @@ def test_what_cannot_be_agreed_on() -> None:
         here(Lines(limit=9), workers=2)
     with pytest.raises(SettingError, match="chdir='/': no other process can import this handler"):
         here(chdir="/")
+    with pytest.raises(SettingError, match="user='nobody': no other process can import this handler"):
+        here(user="nobody")
     with pytest.raises(SettingError, match=r"start_timeout=0: must be a time from .*; the default here is 40"):
         agree("app:f", None, 0, None, {})
     assert here(workers=1).settings.workers == 1

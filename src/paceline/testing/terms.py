@@ -83,8 +83,9 @@ def _refuse_processes(resolved: Resolved, what: str) -> None:
     )
     if (resolved.settings.workers or 1) > 1:
         raise resolved.refused("workers", why)
-    if resolved.settings.chdir is not None:
-        raise resolved.refused("chdir", why)
+    for key in ("chdir", "user", "group", "umask", "no_new_privs"):
+        if getattr(resolved.settings, key) is not None:
+            raise resolved.refused(key, why)
 
 
 def _time(name: str, raw: object, default_s: float) -> float:
