@@ -7,7 +7,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Fake(Kernel):
         self.done.append((name, value))
         self.ids[name] = value if self.leaks != f"keeps {name}" else self.ids[name]
 
-    def setgroups(self, groups: list[int]) -> None:
+    def setgroups(self, groups: Sequence[int]) -> None:
         self._set("groups", groups)
 
     def setresgid(self, *ids: int) -> None:

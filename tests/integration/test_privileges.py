@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -344,7 +343,7 @@ def test_who_is_that_user_already_has_nothing_to_do(house: House) -> None:
         assert server.warnings == []
 
 
-# Root, and what is left open
+# Root
 
 
 def test_root_is_kept_only_aloud() -> None:
@@ -356,19 +355,3 @@ def test_root_is_kept_only_aloud() -> None:
         )
     with running("echo", "--user", "root") as server:
         assert " warning " not in server.log
-
-
-def test_what_was_left_open_for_us_is_closed_and_what_is_named_is_not() -> None:
-    reader, writer = os.pipe()
-    try:
-        source = "import os\ndef answer(line): return os.readlink('/proc/self/fd/' + line.decode()).encode()"
-        files = {"app.py": textwrap.dedent(source)}
-        with running("app.py:answer", "--framing", "line", files=files, pass_fds=[writer]) as server:
-            server.wait_for_log(f"descriptors that were left open for us are closed: {writer}; a socket to be served")
-            os.close(writer)
-            writer = -1
-            assert os.read(reader, 1) == b"", "nobody has the other end any more"
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
