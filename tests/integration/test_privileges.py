@@ -302,6 +302,15 @@ def test_root_without_capabilities_is_told_the_same() -> None:
     assert "and this is uid 0, without CAP_SETGID and CAP_SETUID" in said
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare(1) begins the namespace")
+def test_a_namespace_that_does_not_know_the_user() -> None:
+    """As in a container without root of the machine: all capabilities are there, and one user."""
+    command = ("unshare", "-r", *COMMAND)
+    said = refused(run_to_end("serve", "--user", USER, "-b", "127.0.0.1:0", command=command), 3)
+    assert said.startswith("--user nobody: cannot become nobody (uid 65534, gid 65534): ")
+    assert "its user namespace must know these numbers" in said
+
+
 def test_a_user_who_cannot_read_paceline_is_found_before_anything_is_opened() -> None:
     closed = Path(tempfile.mkdtemp(prefix="paceline-closed-"))
     try:

@@ -111,10 +111,7 @@ def test_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_root_is_kept_only_where_nobody_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for uid, user, keeps in ((0, None, True), (0, "root", False), (33, None, False)):
+def test_who_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    for uid, said in ((0, "root"), (33, "uid 33 (web)")):
         monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
-        assert giving_up.keeps_root(Settings(user=user)) is keeps
-    assert giving_up.started_as({"USER": "web"}) == "uid 33 (web)"
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert giving_up.started_as({}) == "root"
+        assert giving_up.started_as({"USER": "web"}) == said

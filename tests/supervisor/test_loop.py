@@ -46,6 +46,14 @@ def test_more_workers_than_cores_are_allowed_and_told() -> None:
         stop(stage)
 
 
+@pytest.mark.parametrize(("user", "warned"), [(None, 1), (str(os.geteuid()), 0)])
+def test_root_is_warned_of_once_unless_it_is_meant(user: str | None, warned: int) -> None:
+    with Stage(workers=1, threads=1, is_root=True, user=user) as stage:
+        stage.wait_for("listening")
+        stop(stage)
+        assert len(stage.all_said("root-kept")) == warned
+
+
 def test_the_first_worker_is_ready_before_the_second_is_made(serving: Stage) -> None:
     events = [line["event"] for line in serving.lines]
     assert events[:5] == ["worker-started", "worker-ready", "worker-started", "worker-ready", "listening"]

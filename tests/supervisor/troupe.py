@@ -320,6 +320,7 @@ def play(options: dict[str, Any]) -> int:
     life: Callable[[Life], None] = globals()[options.pop("main", "calm")]
     refusals = options.pop("refusals", 0)
     is_init = options.pop("is_init", False)
+    is_root = options.pop("is_root", False)
     is_check = options.pop("check", False)
     buggy = options.pop("buggy", 0)
     Recorder.fails_at = options.pop("log_fails_at", "")
@@ -353,7 +354,7 @@ def play(options: dict[str, Any]) -> int:
 
     options["bind"] = tuple(options.get("bind", ["127.0.0.1:0"]))
     settings = Settings(**options)
-    system = System(main, fork=fork, random=random, open_log=Recorder, is_init=is_init)
+    system = System(main, fork=fork, random=random, open_log=Recorder, is_init=is_init, is_root=lambda: is_root)
     try:
         return (check_with if is_check else loop.supervise)(settings, None, system)
     except PacelineError as error:

@@ -92,11 +92,6 @@ def tell(
         say("settings-unreadable", user=who.text, file=config)
 
 
-def keeps_root(settings: Settings) -> bool:
-    """The server runs as root, and nobody has said that it shall."""
-    return os.geteuid() == rights.ROOT and settings.user is None
-
-
 def _needed() -> list[str]:
     """What the user must be able to read: more of it is imported later, and an upgrade executes it."""
     found = [os.path.dirname(paceline.__file__), os.path.dirname(os.__file__)]

@@ -18,7 +18,7 @@ from paceline.host.passing import NotAConnection
 from paceline.host.pidfile import PidFile
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
-from paceline.supervisor import child, giving_up
+from paceline.supervisor import child
 from paceline.supervisor.presence import Presence
 from paceline.supervisor.seats import Seat
 from paceline.supervisor.sentences import crew_text
@@ -197,7 +197,7 @@ class Hands:
         addresses = ", ".join(self.places)
         crew = crew_text(self.size.workers, self.settings.threads)
         self.log.say("listening", addresses=addresses, crew=crew, pid=os.getpid())
-        if giving_up.keeps_root(self.settings):
+        if self.settings.user is None and self.system.is_root():
             self.log.say("root-kept")
         if self.size.exceeds_cores:
             cores = {"cores": self.size.cores, "why": self.size.why_cores}

@@ -39,3 +39,5 @@ class System:
     open_log: Callable[[str, str], Says] = Log
     is_init: bool = field(default_factory=lambda: os.getpid() == 1)
     """We are PID 1: the orphans of all others are ours to reap."""
+    is_root: Callable[[], bool] = lambda: os.geteuid() == 0
+    """We may do whatever we like by now; asked when all is open."""
