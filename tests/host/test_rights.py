@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import grp
 import os
 import pwd
 import signal
@@ -180,8 +181,9 @@ def test_accounts_by_name_and_by_number() -> None:
 
 
 def test_a_group_beside_the_user_and_a_number_that_nobody_has() -> None:
-    assert rights.account("nobody", "daemon").gid == 1
-    assert 1 in rights.account("nobody", "daemon").groups
+    gid = grp.getgrnam("daemon").gr_gid
+    assert rights.account("nobody", "daemon").gid == gid
+    assert gid in rights.account("nobody", "daemon").groups
     stranger = rights.account("123456", "654321")
     assert stranger == Account(123456, 654321, (654321,), "", "/")
     assert stranger.text == "uid 123456, gid 654321"

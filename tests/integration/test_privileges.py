@@ -26,8 +26,9 @@ from testbed import COMMAND, UNPRIVILEGED, Ended, Server, run_to_end, running
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 USER = "nobody"
-PLACE = "127.83.0.1:81"
-"""A privileged port of an address of our own."""
+GROUP = str(pwd.getpwnam(USER).pw_gid)
+PLACE = f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}:81"
+"""A privileged port of a loopback address that no other run of these tests has."""
 
 APP = """\
 import os, subprocess
@@ -274,6 +275,20 @@ def test_the_log_goes_on_in_a_new_file(house: House) -> None:
         shutil.rmtree(folder)
 
 
+def test_settings_that_the_user_may_not_read_are_told_of_at_the_start(house: House) -> None:
+    script = OPENED.replace("exec", "chmod 600 c.toml && exec")
+    files = {"app.py": APP, "c.toml": f'user = "{USER}"\nframing = "line"\nworkers = 1'}
+    command = ("sh", "-c", script, *house.command[3:])
+    with running("app.py:answer", "--config", "c.toml", files=files, env=house.env, command=command) as server:
+        server.wait_for_log("cannot read c.toml, where settings come from: reloads are refused until that user may")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("the reload is refused and nothing has changed: ")
+        (server.folder / "c.toml").chmod(0o644)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("generation 2 serves")
+        assert ask(server, b"hello") == b"hello"
+
+
 def test_nothing_gains_rights_whoever_serves(house: House) -> None:
     with house.running("--user", "root", "--no-new-privs", "on") as server:
         assert [status_of(pid)["NoNewPrivs"] for pid in everybody(server)] == [["1"]] * 3
@@ -289,7 +304,7 @@ def refused(ended: Ended, code: int) -> str:
 
 
 def test_who_may_not_become_another_user_is_told_what_to_do(house: House) -> None:
-    as_user = ("setpriv", "--reuid", USER, "--regid", "nogroup", "--clear-groups", house.python, *COMMAND[1:])
+    as_user = ("setpriv", "--reuid", USER, "--regid", GROUP, "--clear-groups", house.python, *COMMAND[1:])
     for words in (("--check",), ("-b", "127.0.0.1:0")):
         said = refused(run_to_end("serve", "--user", "daemon", *words, env=house.env, command=as_user), 3)
         assert said.startswith("--user daemon: only root may become another user, and this is uid 65534, without CAP_")
@@ -343,7 +358,7 @@ def test_a_check_loads_the_target_as_that_user(house: House) -> None:
 
 
 def test_who_is_that_user_already_has_nothing_to_do(house: House) -> None:
-    before = ("setpriv", "--reuid", USER, "--regid", "nogroup", "--clear-groups")
+    before = ("setpriv", "--reuid", USER, "--regid", GROUP, "--clear-groups")
     command = ("sh", "-c", OPENED.replace("exec", f"exec {' '.join(before)}"), *house.command[3:])
     env = house.env | {"PACELINE_RUNTIME_DIR": "off"}
     with house.running("--user", USER, "--control", "off", command=command, env=env) as server:

@@ -23,8 +23,9 @@ A wrong value is refused wherever it stands, also where another place overrides 
 shows every value and where it came from, as a file that can be used with `--config`.
 
 Sizes are bytes, or have a unit: `64k`, `64KiB`, `1.5MiB`, `1g`; all units are powers of 1024. Times are seconds, or
-have a unit: `20us`, `500ms`, `30s`, `2m`, `1h`, `1d`. Where `auto` or `off` is allowed, it can be written everywhere,
-so that an option can take back what the file says; in Python it is `None` (where both are allowed, that is `off`).
+have a unit: `20us`, `500ms`, `30s`, `2m`, `1h`, `1d`. Where `auto`, `off` or `unchanged` is allowed, it can be
+written everywhere, so that an option can take back what the file says; in Python it is `None` (where both `auto` and
+`off` are allowed, that is `off`).
 """
 
 
