@@ -363,6 +363,7 @@ def test_who_is_that_user_already_has_nothing_to_do(house: House) -> None:
     env = house.env | {"PACELINE_RUNTIME_DIR": "off"}
     with house.running("--user", USER, "--control", "off", command=command, env=env) as server:
         assert ask(server, b"who").startswith(b"((65534, 65534, 65534)")
+        assert [status_of(pid)["NoNewPrivs"] for pid in everybody(server)] == [["1"]] * 3
         assert "started as" not in server.log
         assert server.warnings == []
 

@@ -8,7 +8,7 @@ second process that keeps the rights: what only root may do cannot be done later
     `hand_over`   what is needed afterwards is given to it
     `give_up`     the step itself
 
-An upgrade in place begins as the user already, finds nothing to do, and goes on.
+An upgrade in place begins as the user already, and asks no more.
 """
 
 import os

@@ -44,9 +44,10 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
     """Everything that a supervisor holds.  Raises HostError when the machine refuses; then nothing is left open."""
     _require_pidfds()
     left = start.testament
-    who, before = giving_up.successor(settings), giving_up.started_as()
     with ExitStack() as stack:
         stack.callback(start.manager.close)
+        # After an upgrade it is done; what the system says of users by now is no reason to end a server.
+        who, before = None if left is not None else giving_up.successor(settings), giving_up.started_as()
         if settings.umask is not None:
             stack.callback(os.umask, os.umask(int(settings.umask, 8)))
         listeners: list[Listener] = []
