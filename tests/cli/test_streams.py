@@ -80,3 +80,23 @@ def test_open_standard_descriptors_stay_what_they_are() -> None:
     code = "from paceline.cli.streams import *; open_missing_standard_descriptors(); show('out\\n'); complain('err')"
     done = run([sys.executable, "-P", "-c", code])
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "paceline: err\n")
+
+
+def test_what_somebody_names_stays_open() -> None:
+    """As an address, as a file of settings, or by LISTEN_FDS; the log tells of the others."""
+    script = """if True:
+        import os, sys
+        from paceline.cli.streams import close_inherited
+        from paceline.settings import Settings
+        address, file, passed, lost = 20, 21, 3, 22
+        for fd in (address, file, passed, lost):
+            os.dup2(0, fd, inheritable=True)
+        os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+        for _ in range(2):
+            close_inherited(Settings(bind=(f"fd://{address}", "fd://web", "unix:s")), f"/dev/fd/{file}")
+        print([fd for fd in (address, file, passed, lost) if os.path.exists(f"/proc/self/fd/{fd}")])
+        """
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30, check=True)
+    assert done.stdout == "[20, 21, 3]\n"
+    assert done.stderr.count("descriptors that were left open for us are closed: 22; ") == 1
