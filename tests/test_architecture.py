@@ -48,6 +48,7 @@ ROOMS: Mapping[str, Room] = {
     "addresses": Room(0, PURE),
     "events": Room(0, PURE),
     "handlers": Room(0, PURE),
+    "networks": Room(0, PURE),
     "settings": Room(0, PURE, acts="__main__"),
     "stats": Room(0, PURE),
     "clock": Room(0, acts=ACTS),
