@@ -58,10 +58,10 @@ ROOMS: Mapping[str, Room] = {
     "scoreboard": Room(2, pure="fields layout snapshot", acts="board"),
     "worker": Room(
         3,
-        pure="roles lifecycle deadlines estimate messages balance overdue record",
-        acts="accepting assembly calls connection crew draining ending files gate giving held last_resort lookout loop "
-        "nearby plan probe process pushing receiving relief reports requests serving stacks tables target telling "
-        "timing watcher worker",
+        pure="roles lifecycle deadlines estimate messages balance overdue record admission",
+        acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held last_resort "
+        "lookout loop nearby plan probe process pushing receiving relief reports requests serving stacks tables "
+        "target telling timing watcher worker",
     ),
     "supervisor": Room(
         4,
@@ -106,6 +106,7 @@ ROOMS: Mapping[str, Room] = {
 
 NEIGHBOURS = {
     ("settings", "addresses"): "the setting `bind` is an address, and is checked where the others are",
+    ("settings", "networks"): "the settings `allow` and `deny` are networks, and are checked there, too",
 }
 """Imports within a line, and why.  `errors` needs no entry: whoever raises has to name whose mistake it was."""
 

@@ -184,9 +184,16 @@ class Bed:
             theirs, _ = server.accept()
         return self._admit(ours, theirs, send_buffer)
 
-    def call_in(self) -> socket.socket:
-        """A new client, by the listener."""
-        ours = socket.create_connection(self.plan.listeners[0].socket.getsockname(), DEADLINE_S)
+    def call_in(self, source: str = "", to: str = "") -> socket.socket:
+        """A new client, by the listener; from and to addresses of this machine, if they are named."""
+        name = self.plan.listeners[0].socket.getsockname()
+        if isinstance(name, str):
+            ours = socket.socket(socket.AF_UNIX)
+            ours.settimeout(DEADLINE_S)
+            ours.connect(name)
+        else:
+            place = (to or name[0], name[1])
+            ours = socket.create_connection(place, DEADLINE_S, (source, 0) if source else None)
         self._clients.append(ours)
         return ours
 
@@ -302,12 +309,12 @@ def bed(
     framing: object = "raw",
     as_: str | None = None,
     run: bool = True,
-    listen: bool = False,
+    listen: bool | str = False,
     **settings: Any,
 ) -> Iterator[Bed]:
     """A worker that serves `handler`; `run=False`: assembled, and no thread made yet.  A bug of ours fails the test.
 
-    `listen`: with a listener on a free port as well, for `bed.call_in`.
+    `listen`: with a listener on a free port as well, or at this address, for `bed.call_in`.
     """
     chosen = Settings(as_=as_, **settings)
     log = RecordingLog()
@@ -316,7 +323,8 @@ def bed(
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     signal_read, signal_write = os.pipe()
-    listeners = (open_listener(parse_address("127.0.0.1:0"), 0, 64, None),) if listen else ()
+    place = "127.0.0.1:0" if listen is True else listen
+    listeners = (open_listener(parse_address(place), 0, 64, None),) if place else ()
     plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)

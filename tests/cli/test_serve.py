@@ -29,6 +29,8 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "target": "a:b",
         "bind": ":80",
         "framing": "line",
+        "allow": "10.0.0.0/8",
+        "deny": "unix",
         "as": "connection",
         "start": "data",
         "chdir": "/",
@@ -58,6 +60,11 @@ def test_short_options(run: "Run", supervisor: "Supervisor") -> None:
 def test_the_last_of_two_counts_but_addresses_add_up(run: "Run", supervisor: "Supervisor") -> None:
     run("serve", "-t", "8", "--threads=9", "--bind", ":80", "--bind", ":81")
     assert (supervisor.settings.threads, supervisor.settings.bind) == (9, (":80", ":81"))
+
+
+def test_networks_add_up_with_commas_or_without(run: "Run", supervisor: "Supervisor") -> None:
+    run("serve", "--deny", "unix", "--deny=10.0.0.0/8,::1")
+    assert supervisor.settings.deny == ("unix", "10.0.0.0/8", "::1")
 
 
 def test_command_line_over_environment_over_file(

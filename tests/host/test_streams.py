@@ -14,6 +14,7 @@ import pytest
 
 from leftovers import eventually
 from paceline.host import streams
+from paceline.networks import text_of
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -436,3 +437,53 @@ def test_the_queue_of_a_closed_listener_is_empty() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.close()
     assert streams.accept_queue(listening) == 0
+
+
+# From where
+
+
+def test_accepting_says_from_where_it_comes(kind: str, listening: socket.socket) -> None:
+    with connected_client(kind, listening) as client:
+        fd, address = streams.accept_from(listening)
+        assert not os.get_blocking(fd)
+        assert not os.get_inheritable(fd)
+        assert address == streams.peer_address(fd)
+        if kind == "unix":
+            assert address is None
+            assert streams.text_of(address) == ""
+        else:
+            assert address is not None
+            assert streams.text_of(address) == streams.peer_text(fd)
+            assert address[1] == client.getsockname()[1]
+            host = "::1" if kind == "ipv6" else "127.0.0.1"
+            assert text_of(streams.number_of(address)) == host  # of a listener for both, too
+        os.close(fd)
+
+
+def test_of_a_peer_that_has_gone_there_is_no_address(kind: str, listening: socket.socket) -> None:
+    with connected_client(kind, listening) as client:
+        fd = streams.accept(listening)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if kind != "unix":
+        wait_readable(fd)
+    assert streams.peer_address(fd) is None
+    os.close(fd)
+    assert streams.peer_address(fd) is None
+    read_end, write_end = os.pipe()
+    assert streams.peer_address(read_end) is None
+    os.close(read_end)
+    os.close(write_end)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("192.0.2.7", 5), "192.0.2.7"),
+        (("2001:db8::7", 5, 0, 0), "2001:db8::7"),
+        (("::ffff:192.0.2.7", 5, 0, 0), "192.0.2.7"),
+        (("fe80::7", 5, 0, 2), "fe80::7"),
+        (("fe80::7%eth0", 5, 0, 2), "fe80::7"),
+    ],
+)
+def test_an_address_is_a_number(address: tuple[str, int] | tuple[str, int, int, int], text: str) -> None:
+    assert text_of(streams.number_of(address)) == text

@@ -60,6 +60,10 @@ def test_the_documented_defaults() -> None:
             as_=None,
             framing=None,
             start=None,
+            allow=None,
+            deny=None,
+            max_connections_per_address=None,
+            max_connection_rate=None,
             workers=None,
             max_workers=None,
             threads=64,
@@ -108,6 +112,7 @@ def test_the_documented_defaults() -> None:
         ("harakiri", "timeout"),
         ("max-requests", "max_messages"),
         ("pidfile", "pid"),
+        ("max-connections-per-ip", "max_connections_per_address"),
     ],
 )
 def test_the_setting_that_was_meant_is_found(word: str, key: str) -> None:

@@ -14,6 +14,7 @@ from paceline.settings.values import (
     CallLimit,
     Choice,
     Fraction,
+    Frequency,
     Kind,
     Number,
     Rate,
@@ -32,6 +33,7 @@ RATE = Rate(low=1, high=1024**3, word="off", means=0)
 TIME = Seconds(low=0.01, high=7 * 86400, word="off")
 LIMIT = CallLimit(low=0.01, high=7 * 86400, word="off")
 PART = Fraction()
+OFTEN = Frequency(low=0.01, high=1_000_000, word="off")
 WORD = Choice(choices=("text", "json"), word="auto")
 TEXT = Text()
 
@@ -88,6 +90,12 @@ TEXT = Text()
         (PART, "0.1", 0.1),
         (PART, 1, 1.0),
         (PART, "0", 0.0),
+        (OFTEN, "100", 100.0),
+        (OFTEN, "100/s", 100.0),
+        (OFTEN, "30/min", 0.5),
+        (OFTEN, "30 /M", 0.5),
+        (OFTEN, 0.25, 0.25),
+        (OFTEN, "off", None),
         (WORD, "JSON", "json"),
         (WORD, "auto", None),
         (TEXT, "app:answer", "app:answer"),
@@ -146,6 +154,11 @@ def test_a_right_value_is_read(kind: Kind, raw: object, value: object) -> None:
         (PART, "2", "1"),
         (PART, -0.5, "0"),
         (PART, "10%", ""),
+        (OFTEN, "0", "off"),
+        (OFTEN, "0.001/s", "0.01/s"),
+        (OFTEN, "1e7", "1000000/s"),
+        (OFTEN, "100 times", ""),
+        (OFTEN, "100/sec", "100/s"),
         (WORD, "jsn", "json"),
         (WORD, "yaml", ""),
         (WORD, 3, ""),

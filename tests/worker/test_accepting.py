@@ -95,23 +95,42 @@ def door(*says: int | None, handler: Callable[..., Any] = echo, **settings: Any)
 
 OF_THE_LISTENER = [errno.EBADF, errno.EINVAL, errno.ENOTSOCK, 0, 9999]
 
+TABLE = {
+    "EAGAIN": Outcome.NOTHING,
+    "EINTR": Outcome.GONE,
+    "ECONNABORTED": Outcome.GONE,
+    "EPROTO": Outcome.GONE,
+    "EPERM": Outcome.GONE,
+    "ENETDOWN": Outcome.GONE,
+    "ENOPROTOOPT": Outcome.GONE,
+    "EHOSTDOWN": Outcome.GONE,
+    "ENONET": Outcome.GONE,
+    "EHOSTUNREACH": Outcome.GONE,
+    "EOPNOTSUPP": Outcome.GONE,
+    "ENETUNREACH": Outcome.GONE,
+    "ETIMEDOUT": Outcome.GONE,
+    "ESOCKTNOSUPPORT": Outcome.GONE,
+    "EPROTONOSUPPORT": Outcome.GONE,
+    "EMFILE": Outcome.SHORTAGE,
+    "ENFILE": Outcome.SHORTAGE,
+    "ENOBUFS": Outcome.SHORTAGE,
+    "ENOMEM": Outcome.SHORTAGE,
+    "ENOSR": Outcome.SHORTAGE,
+    "ENOSPC": Outcome.SHORTAGE,
+}
+"""accept(2), "Errors", "Error handling", and what it says other kernels give; all else speaks of our own mistakes.
+ENOSPC is of epoll_ctl(2)."""
+
 by_outcome = {outcome: [number for number, its in OUTCOMES.items() if its is outcome] for outcome in Outcome}
 
 
-def test_what_accept_may_say_is_in_the_table() -> None:
-    """accept(2), "Errors" and "Error handling"; what is left speaks of our own mistakes."""
-    named = ["EAGAIN", "EINTR", "ECONNABORTED", "EPROTO", "EPERM", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
-    passed_on = [
-        "ENETDOWN",
-        "ENOPROTOOPT",
-        "EHOSTDOWN",
-        "ENONET",
-        "EHOSTUNREACH",
-        "EOPNOTSUPP",
-        "ENETUNREACH",
-        "ETIMEDOUT",
-    ]
-    assert {getattr(errno, name) for name in named + passed_on} <= OUTCOMES.keys()
+@pytest.mark.parametrize(("name", "outcome"), TABLE.items())
+def test_what_accept_may_say_means(name: str, outcome: Outcome) -> None:
+    assert OUTCOMES[getattr(errno, name)] is outcome
+
+
+def test_the_table_has_no_other_rows() -> None:
+    assert OUTCOMES.keys() == {getattr(errno, name) for name in TABLE}
 
 
 def nameof(number: int) -> str:

@@ -232,3 +232,20 @@ def test_forgotten_nothing_of_it_is_left(tables: Tables, connection: Connection)
     tables.forget(FD)
     tables.forget(FD)
     assert [*tables.open, *tables.timed, *tables.pending, *tables.parked] == []
+
+
+# Those who are told
+
+
+def test_whoever_is_taken_off_the_books_is_told_of_before_the_number_is_anybody_elses() -> None:
+    left: list[tuple[int, bool]] = []
+
+    def on_left(fd: int) -> None:
+        left.append((fd, fd in told.open))
+
+    told = Tables(on_left)
+    told.enter(Connection(FD, WayIn(0, "here")))
+    assert not left
+    told.forget(FD)
+    told.forget(FD)  # once more: whoever listens has to bear it
+    assert left == [(FD, False), (FD, False)]

@@ -37,6 +37,10 @@ class Keywords(TypedDict, total=False):
     as_: str | None
     framing: str | None
     start: str | None
+    allow: str | list[str] | tuple[str, ...] | None
+    deny: str | list[str] | tuple[str, ...] | None
+    max_connections_per_address: int | str | None
+    max_connection_rate: float | str | None
     workers: int | str | None
     max_workers: int | str | None
     threads: int

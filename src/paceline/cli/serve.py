@@ -86,7 +86,7 @@ def _option(row: Setting) -> click.Option:
     return click.Option(
         [*([row.short] if row.short else []), row.option, row.key],
         type=click.UNPROCESSED,
-        multiple=isinstance(row.default, tuple),
+        multiple=row.kind.is_list,
         metavar=row.kind.metavar,
         help=_help(row),
         shell_complete=_completion(row.kind.choices) if isinstance(row.kind, Choice) else None,

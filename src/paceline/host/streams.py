@@ -16,6 +16,8 @@ import struct
 import sys
 import termios
 
+from paceline.networks import of_ipv4, of_ipv6
+
 RECEIVE_BYTES = 65536
 """One receive: the most a single read takes."""
 
@@ -27,6 +29,9 @@ _PEER_IS_GONE = "a peer that is gone"
 _connect = ctypes.CDLL(None).connect
 _connect.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 _connect.restype = ctypes.c_int
+
+Peer = tuple[str, int] | tuple[str, int, int, int] | None
+"""The address of a peer, as Python has it (host, port, and of IPv6 more); None: it is a Unix socket, or gone."""
 
 receive = os.read
 """receive(fd, n) -> bytes.  b"" is end-of-file.
@@ -48,6 +53,13 @@ def accept(listener: socket.socket) -> int:
     fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # what socket.accept wraps in an object
     os.set_blocking(fd, False)
     return fd
+
+
+def accept_from(listener: socket.socket) -> tuple[int, Peer]:
+    """As `accept`; and from where it comes, which accept(2) says anyway: no further system call."""
+    fd, address = listener._accept()  # type: ignore[attr-defined]
+    os.set_blocking(fd, False)
+    return fd, address if type(address) is tuple else None
 
 
 def end_output(fd: int) -> None:
@@ -128,13 +140,43 @@ def peer_text(fd: int) -> str:
         if stream.family == socket.AF_UNIX:
             pid, uid, _gid = struct.unpack("3i", stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             return f"unix pid {pid} uid {uid}"
-        host, port, *_ = stream.getpeername()
+        return text_of(stream.getpeername())
     except OSError:
         return _PEER_IS_GONE
     finally:
         stream.detach()
+
+
+def peer_address(fd: int) -> Peer:
+    """Where the other end is (getpeername(2)); never raises."""
+    try:
+        stream = _socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        address = stream.getpeername()
+    except OSError:
+        return None
+    finally:
+        stream.detach()
+    return address if type(address) is tuple else None
+
+
+def text_of(address: Peer) -> str:
+    """`192.0.2.7:50312`, `[2001:db8::7]:50312`; empty for None."""
+    if address is None:
+        return ""
+    host, port = address[:2]
     host = host.removeprefix("::ffff:") if "." in host else host  # IPv4, by a listener for both (RFC 4291, 2.5.5.2)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def number_of(address: tuple[str, int] | tuple[str, int, int, int]) -> int:
+    """The address without its port as one number (networks.py)."""
+    host = address[0]
+    if ":" in host:
+        return of_ipv6(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
+    return of_ipv4(socket.inet_pton(socket.AF_INET, host))
 
 
 def unread_bytes(fd: int) -> int:

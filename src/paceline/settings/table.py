@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from paceline.settings.networks import Networks
 from paceline.settings.rights import Account, FileMode
 from paceline.settings.values import (
     Addresses,
     CallLimit,
     Choice,
     Fraction,
+    Frequency,
     Kind,
     Rate,
     Seconds,
@@ -30,6 +32,7 @@ Reload = Literal["new workers", "at once", "restart"]
 """When a changed value takes effect: for workers started after the reload, at once, or not before a restart."""
 
 SERVED = "What is served, and where"
+GUESTS = "Who may connect, and how many"
 CREW = "Processes and threads"
 SIZES = "Limits of number and size"
 PEERS = "Limits of time: the peers"
@@ -81,6 +84,25 @@ class Settings:
         "when a whole-connection call gets its thread: as soon as somebody connects, or when something has arrived; "
         "auto: as the handler says, else accept",
         "new workers")  # fmt: skip
+    allow: tuple[str, ...] | None = _row(
+        None, Networks(word="any", metavar="NETWORK|any"), GUESTS,
+        "only who connects from one of these networks is served: 10.0.0.0/8, 2001:db8::/32, one address, or unix for "
+        "all Unix sockets; others are disconnected at once; may be given several times, or separated by commas in a "
+        "single text; any: everybody",
+        "new workers", also="allowed allow_from allowed_ips whitelist permit")  # fmt: skip
+    deny: tuple[str, ...] | None = _row(
+        None, Networks(word="none", metavar="NETWORK|none"), GUESTS,
+        "who connects from one of these networks is disconnected at once, also when --allow names it",
+        "new workers", also="denied deny_from blocked blacklist")  # fmt: skip
+    max_connections_per_address: int | None = _row(
+        None, Whole(low=1, high=1_000_000, word="off", metavar="N|off"), GUESTS,
+        "open connections from one address in each worker, at most; of IPv6 the first 64 bits count as the address; a "
+        "further one is disconnected at once",
+        "new workers", also="limit_conn max_connections_per_ip max_connections_per_source maxconn_per_ip")  # fmt: skip
+    max_connection_rate: float | None = _row(
+        None, Frequency(low=0.01, high=1_000_000, word="off", metavar="N/s|off"), GUESTS,
+        "so many connections each worker lets in within a second, at most; further ones wait in the backlog",
+        "new workers", also="rate_limit max_conn_rate connection_rate maxconnrate limit_rate")  # fmt: skip
     workers: int | None = _row(
         None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
         "worker processes; auto: one for each usable core",

@@ -12,6 +12,7 @@ name.  What a kind shows, it reads back as the same value.
     Choice     one of a few words
     Text       anything but nothing
     Addresses  127.0.0.1:8888, or several
+    Frequency  100, 100/s, 30/min
 
 A kind with a `word` also takes that word (`auto`, `off`), for None or whatever else `means` says.
 """
@@ -69,6 +70,8 @@ class Kind:
     word: str = ""
     means: object = None
     unit: ClassVar[str] = ""
+    is_list: ClassVar[bool] = False
+    """It may be given several times."""
 
     @property
     def rule(self) -> str:
@@ -255,6 +258,26 @@ class Seconds(Number):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frequency(Number):
+    """So many a second."""
+
+    metavar: str = "N/s"
+    unit: ClassVar[str] = "per second"
+    units: ClassVar[dict[str, tuple[int, int]]] = {"": (1, 1), "/s": (1, 1), "/min": (1, 60), "/m": (1, 60)}
+
+    @property
+    def body(self) -> str:
+        return f"a number per second from {self.allowed}, or like 30/min"
+
+    def shown(self, value: float) -> str:
+        text = f"{value:.15g}"
+        return f"{text if float(text) == value else repr(value)}/s"
+
+    def _typed(self, value: float) -> float:
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimit(Seconds):
     """A time for which two words stand: `off` for no limit, which is None, and `auto`, which is itself."""
 
@@ -336,6 +359,7 @@ class Addresses(Kind):
     """One address or several; in one text they are separated by commas."""
 
     metavar: str = "ADDRESS"
+    is_list: ClassVar[bool] = True
 
     @property
     def body(self) -> str:

@@ -7,6 +7,9 @@ An accept has one of these outcomes, each a row of `OUTCOMES` or in `accept`:
     it went away       the peer left before we came: the next one, please
     nothing is left    no descriptors or memory, or none to watch it: accepting pauses, what is open stays served
     anything else      said in the log; accepting pauses as well, because it would spin
+
+Where a setting asks who connects (doorkeeper.py), a connection may be refused, which is its end; and accepting pauses
+while connections come too fast, so that they wait in the kernel's queue.
 """
 
 import errno
@@ -18,6 +21,7 @@ from paceline.host import streams
 from paceline.host.listeners import Listener
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
+from paceline.worker.doorkeeper import Doorkeeper
 from paceline.worker.gate import Shut
 from paceline.worker.giving import Giving
 from paceline.worker.lifecycle import State
@@ -28,12 +32,21 @@ BURST = 16
 
 PAUSE_S = 0.1
 
+SHORTEST_PAUSE_S = 0.01
+"""When connections come too fast; it is as long again as the watcher may be late."""
+
 
 class Outcome(Enum):
+    """What an error of accept(2) means, and what is done then."""
+
     NOTHING = auto()
+    """Nobody waits: a sibling was quicker."""
     GONE = auto()
+    """It is that connection's own: the next one."""
     SHORTAGE = auto()
+    """No descriptor or memory is left: a pause, and a line that says what to raise."""
     FAILURE = auto()
+    """Whatever is not in the table: a pause, because the next try would say the same, and a line with the error."""
 
 
 OUTCOMES: Mapping[int, Outcome] = {
@@ -51,10 +64,13 @@ OUTCOMES: Mapping[int, Outcome] = {
     errno.EOPNOTSUPP: Outcome.GONE,
     errno.ENETUNREACH: Outcome.GONE,
     errno.ETIMEDOUT: Outcome.GONE,
+    errno.ESOCKTNOSUPPORT: Outcome.GONE,
+    errno.EPROTONOSUPPORT: Outcome.GONE,
     errno.EMFILE: Outcome.SHORTAGE,
     errno.ENFILE: Outcome.SHORTAGE,
     errno.ENOBUFS: Outcome.SHORTAGE,
     errno.ENOMEM: Outcome.SHORTAGE,
+    errno.ENOSR: Outcome.SHORTAGE,
     errno.ENOSPC: Outcome.SHORTAGE,  # of epoll_ctl(2): max_user_watches
 }
 
@@ -76,6 +92,9 @@ class Accepting:
         """The listener is ready.  Called by the leader."""
         worker = self.worker
         listener = self.listeners[fd]
+        if worker.doorkeeper is not None:
+            self._accept_those_who_may(listener, worker.doorkeeper)
+            return
         for _ in range(self.burst):
             if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
                 return
@@ -88,6 +107,30 @@ class Accepting:
             worker.count("accepted")
             if self.giving is None or not self.giving.try_pass(accepted, listener.index):
                 self.admit(accepted, listener.index)
+
+    def _accept_those_who_may(self, listener: Listener, keeper: Doorkeeper) -> None:
+        """The same, where somebody asks who it is.  A copy, so that nobody else pays for the questions."""
+        worker = self.worker
+        for _ in range(self.burst):
+            if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
+                return
+            if wait_s := keeper.wait_s(clock.now()):
+                self._pause_for_rate(wait_s)
+                return
+            try:
+                accepted, address = streams.accept_from(listener.socket)
+            except OSError as error:
+                if not self._goes_on_after(error):
+                    return
+                continue
+            worker.count("accepted")
+            if not keeper.lets_in(accepted, address):
+                continue
+            if self.giving is None or not self.giving.try_pass(accepted, listener.index):
+                if not keeper.takes(accepted, address):
+                    continue
+                self.admit(accepted, listener.index)
+            keeper.spend()
 
     def admit(self, fd: int, listener: int) -> bool:
         """A fresh connection becomes ours.  True: there is something to do for it already, and it is in `ready`."""
@@ -159,12 +202,22 @@ class Accepting:
 
     def _pause(self, error: OSError, *, is_shortage: bool) -> None:
         worker = self.worker
-        worker.gate.shut(Shut.PAUSED)
-        worker.resume_accepting_at = clock.now() + PAUSE_S
-        worker.wake_watcher()
+        self._pause_for(PAUSE_S)
         if is_shortage:
             worker.count("accept_pauses")
             worker.log.say("accept-paused", error=error.strerror, seconds=PAUSE_S, open=len(worker.tables.open))
         else:
             worker.count("accept_errors")
             worker.log.say("accept-failed", error=error.strerror, seconds=PAUSE_S)
+
+    def _pause_for_rate(self, wait_s: float) -> None:
+        worker = self.worker
+        self._pause_for(max(wait_s, SHORTEST_PAUSE_S))
+        worker.count("rate_pauses")
+        worker.log.say("connections-paced", rate=f"{worker.settings.max_connection_rate:g}/s")
+
+    def _pause_for(self, seconds: float) -> None:
+        worker = self.worker
+        worker.gate.shut(Shut.PAUSED)
+        worker.resume_accepting_at = clock.now() + seconds
+        worker.wake_watcher()

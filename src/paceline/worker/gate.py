@@ -26,7 +26,7 @@ class Shut(Enum):
     FULL = "full"
     """As many connections are open as may be."""
     PAUSED = "paused"
-    """The machine has no descriptors or memory for another."""
+    """For a while: the machine has no descriptors or memory for another, or too many came within too short a time."""
     DRAINING = "draining"
 
 

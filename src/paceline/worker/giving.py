@@ -80,7 +80,9 @@ class Giving:
         self.framing = describe(worker.framing)
         self.rows = [(other, board.layout.worker_index(other)) for other in range(len(inboxes)) if other != seat]
         self.writers = [inbox.writer for inbox in inboxes]
-        self.charge = in_flight.charge_of(encode(Record(listener=0)))
+        self.asks_taker = worker.doorkeeper is not None and worker.doorkeeper.counts_places
+        """Who takes a fresh connection may refuse it: it counts where it is."""
+        self.charge = in_flight.charge_of(encode(Record(listener=0, is_new=self.asks_taker)))
 
     def siblings(self, *, any_generation: bool = False) -> Iterator[Sibling]:
         """Those that can take a connection now."""
@@ -113,7 +115,7 @@ class Giving:
         """Give the fresh connection away if a sibling should have it.  True: it is not ours any more."""
         mine = len(self.worker.tables.open) + self.waiting(self.seat) + 1
         seat = choose(mine, self.siblings(), self.waiting)
-        if seat is None or not self._send(seat, fd, encode(Record(listener=listener))):
+        if seat is None or not self._send(seat, fd, encode(Record(listener=listener, is_new=self.asks_taker))):
             return False
         streams.let_go(fd)
         self.worker.count("passed")

@@ -79,7 +79,19 @@ class Receiving:
             self._turn_away(fd)
             self.worker.log.say("bug", where="the inbox", error=str(error))
             return
-        self.enter(connection)
+        if self._is_let_in(fd, record):
+            self.enter(connection)
+
+    def _is_let_in(self, fd: int, record: Record) -> bool:
+        """Count it where it is now.  False: it was new, and there are too many from its address; it is gone."""
+        keeper = self.worker.doorkeeper
+        if keeper is None or not keeper.counts_places:
+            return True
+        address = streams.peer_address(fd)
+        if record.is_new:
+            return keeper.takes(fd, address)
+        keeper.counts(fd, address)
+        return True
 
     def _read(self, arrived: passing.Arrived) -> Record:
         """Raises MalformedRecord, OSError; the memory beside it is closed in any case."""

@@ -8,6 +8,7 @@ should be, have their defaults (but for the listener: without it, nothing is kno
 
     listener, passes     by which listener it came; how often it was passed since it was last served
     greeted, messages    whether `connected` was called; how many messages were taken from it
+    new                  it was accepted a moment ago: whoever takes it may still refuse it
     peer                 who it is, where that was noted
     generation, framing  of the worker that wrote it, which say what `rest` means
     state                how many bytes of state follow
@@ -53,6 +54,7 @@ class Record:
     listener: int
     passes: int = 1
     greeted: bool = False
+    is_new: bool = False
     messages: int = 0
     peer: str = ""
     generation: int = 0
@@ -82,6 +84,8 @@ def encode(record: Record, *, in_memory: bool = False) -> bytes:
     for name in ("greeted", "messages", "peer", "generation", "framing", "owes", "since", "credit"):
         if value := getattr(record, name):
             header[name] = value
+    if record.is_new:
+        header["new"] = True
     if state:
         header["state"] = len(state)
     if record.rest:
@@ -117,6 +121,7 @@ def decode(encoded: bytes, memory: bytes | None = None) -> Record:
         listener=listener,
         passes=_number(header, "passes", 1),
         greeted=header.get("greeted") is True,
+        is_new=header.get("new") is True,
         messages=_number(header, "messages"),
         peer=_text(header, "peer"),
         generation=_number(header, "generation"),

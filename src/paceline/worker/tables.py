@@ -14,6 +14,7 @@ reused by the kernel: a stale event or note therefore only ever causes a read th
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from paceline.worker.connection import Connection
 
@@ -27,9 +28,11 @@ EXPIRED = 1 << 29
 class Tables:
     """The connections of one worker."""
 
-    __slots__ = ("open", "parked", "pending", "ready", "timed")
+    __slots__ = ("on_left", "open", "parked", "pending", "ready", "timed")
 
-    def __init__(self) -> None:
+    def __init__(self, on_left: Callable[[int], None] | None = None) -> None:
+        self.on_left = on_left
+        """Told of each descriptor that is taken off the books, before it is closed; by any thread."""
         self.open: dict[int, Connection] = {}
         """Every connection that has a descriptor, owned or not."""
         self.parked: dict[int, Connection] = {}
@@ -51,6 +54,8 @@ class Tables:
         self.open.pop(fd, None)
         self.timed.pop(fd, None)
         self.pending.discard(fd)
+        if self.on_left is not None:
+            self.on_left(fd)
 
     def park(self, connection: Connection) -> Connection | None:
         """Give it up.  Returns it again, owned, when an event came meanwhile: the caller must read on."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from paceline import clock
 from paceline.handlers import Handler
 from paceline.host.output import Log
 from paceline.host.poller import Poller
@@ -17,6 +18,7 @@ from paceline.settings import Settings
 from paceline.stats import histogram
 from paceline.wire import Framing
 from paceline.worker.crew import Crew, Member
+from paceline.worker.doorkeeper import Doorkeeper
 from paceline.worker.estimate import Estimate
 from paceline.worker.gate import Gate
 from paceline.worker.held import HeldTable
@@ -53,7 +55,10 @@ class Worker:
         """Each connection passes through the user's hooks."""
         self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
         """Even a quiet connection has a deadline."""
-        self.tables = Tables()
+        self._counts_lock = threading.Lock()
+        self.doorkeeper = Doorkeeper.hired(settings, log, self.count, clock.now())
+        """None: no setting asks who it is that connects."""
+        self.tables = Tables(self.doorkeeper.left if self.doorkeeper and self.doorkeeper.counts_places else None)
         self.held = HeldTable()
         self.poller = Poller()
         self.wakeup = Wakeup()
@@ -79,7 +84,6 @@ class Worker:
         )
         self.forked = False
         """True only in a process that a handler forked: it must not go on as if it were us."""
-        self._counts_lock = threading.Lock()
 
     def count(self, cell: str, more: int = 1) -> None:
         """Add to a counter that several threads write to.  Not for the fast path: it takes a lock."""
