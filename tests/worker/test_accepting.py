@@ -13,7 +13,7 @@ from leftovers import eventually
 from paceline import clock
 from paceline.host import streams
 from paceline.host.listeners import Listener
-from paceline.worker.accepting import BURST, OUTCOMES, PAUSE_S, Accepting, Outcome
+from paceline.worker.accepting import BURST, MOST_GONE, OUTCOMES, PAUSE_S, Accepting, Outcome
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
@@ -204,6 +204,29 @@ def test_those_that_went_away_count_for_that() -> None:
     with door(*[errno.ECONNABORTED] * 40) as here:
         here.accept()
         assert len(here.backlog.says) == 40 - BURST
+
+
+@pytest.mark.parametrize("number", by_outcome[Outcome.GONE], ids=nameof)
+def test_where_nobody_comes_any_more_but_those_who_go_it_does_not_spin(number: int) -> None:
+    """As under a rule that forbids every accept: the listener would stay ready, and each try would fail."""
+    with door(*[number] * (MOST_GONE + 5), None) as here:
+        while not here.worker.gate.reasons:
+            here.accept()
+        assert len(here.backlog.says) == 6
+        assert here.worker.gate.reasons == {Shut.PAUSED}
+        assert here.bed.cell("accept_errors") == 1
+        assert here.bed.log.find("accept-failed") == [{"error": os.strerror(number), "seconds": PAUSE_S}]
+        here.worker.gate.open(Shut.PAUSED)
+        here.accept()
+        assert len(here.open) == 1
+
+
+def test_those_that_went_away_between_others_are_no_reason_to_stop() -> None:
+    with door(*[errno.ECONNABORTED, None] * MOST_GONE) as here:
+        while here.backlog.says:
+            here.accept()
+        assert len(here.open) == MOST_GONE
+        assert not here.bed.log.said
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Shut if reason is not Shut.STARTING])

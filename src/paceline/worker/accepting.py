@@ -4,7 +4,7 @@ An accept has one of these outcomes, each a row of `OUTCOMES` or in `accept`:
 
     a connection       it is passed to a sibling, or becomes ours
     nothing            a sibling was quicker (EAGAIN)
-    it went away       the peer left before we came: the next one, please
+    it went away       the peer left before we came: the next one, please; after many in a row, as anything else
     nothing is left    no descriptors or memory, or none to watch it: accepting pauses, what is open stays served
     anything else      said in the log; accepting pauses as well, because it would spin
 
@@ -19,6 +19,7 @@ from enum import Enum, auto
 from paceline import clock
 from paceline.host import streams
 from paceline.host.listeners import Listener
+from paceline.scoreboard.fields import WORKER
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
 from paceline.worker.doorkeeper import Doorkeeper
@@ -31,6 +32,9 @@ BURST = 16
 """The most accepts for one event: the others of the batch wait meanwhile."""
 
 PAUSE_S = 0.1
+
+MOST_GONE = 64
+"""So many that went away, and no connection between them: that is no accident of theirs, and would go on for ever."""
 
 SHORTEST_PAUSE_S = 0.01
 """When connections come too fast; it is as long again as the watcher may be late."""
@@ -85,6 +89,7 @@ class Accepting:
         self.ways_in = {
             listener.index: WayIn(listener.index, listener.text, worker.pushing.push) for listener in listeners.values()
         }
+        self.gone, self.accepted_then = 0, -1  # the leader's: how many went away, and the count of connections then
         # A whole-connection call needs a thread, so this worker may not take a second one before it has another.
         self.burst = 1 if worker.holds_at_once else BURST
 
@@ -193,11 +198,22 @@ class Accepting:
 
     def _goes_on_after(self, error: OSError) -> bool:
         outcome = OUTCOMES.get(error.errno or 0, Outcome.FAILURE)
-        if outcome is Outcome.GONE:
+        if outcome is Outcome.GONE and self._is_an_accident():
             return True
         # In a drain the watcher closes the listeners, maybe while we are here.
         if outcome is not Outcome.NOTHING and not self.worker.leaving:
             self._pause(error, is_shortage=outcome is Outcome.SHORTAGE)
+        return False
+
+    def _is_an_accident(self) -> bool:
+        """One that went away; not so many in a row that something else must be the matter."""
+        worker = self.worker
+        accepted = worker.words[worker.row + WORKER["accepted"]]
+        self.gone = self.gone + 1 if accepted == self.accepted_then else 1
+        self.accepted_then = accepted
+        if self.gone < MOST_GONE:
+            return True
+        self.gone = 0
         return False
 
     def _pause(self, error: OSError, *, is_shortage: bool) -> None:
