@@ -2,11 +2,12 @@
 
 import pytest
 
-from doorbed import accept_all, may
+from doorbed import accept_all, is_served, may
 from leftovers import eventually
 from paceline import clock
 from paceline.worker.gate import Shut
-from workerbed import DEADLINE_S, bed
+from paceline.worker.watcher import TICK_S
+from workerbed import DEADLINE_S, Bed, bed
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -18,35 +19,49 @@ def echo(message: bytes) -> bytes:
 # The rate
 
 
+def paused(worker: Bed, times: int) -> None:
+    def has_paused() -> bool:
+        return worker.cell("rate_pauses") == times and worker.worker.resume_accepting_at is not None
+
+    eventually(has_paused, DEADLINE_S)
+
+
 def test_over_the_rate_the_others_wait_in_the_backlog_and_come_in_one_after_the_other() -> None:
-    with bed(echo, listen=True, run=False, max_connection_rate=0.01) as worker:
-        worker.worker.gate.open(Shut.STARTING)
+    with bed(echo, listen=True, max_connection_rate=0.01) as worker:
         keeper = worker.worker.doorkeeper
         assert keeper is not None
         assert keeper.bucket is not None
-        for _ in range(3):
-            worker.call_in()
+        begun = clock.now()
+        clients = [worker.call_in() for _ in range(4)]
         for here in range(1, 4):
-            before = clock.now()
-            accept_all(worker)
-            assert len(worker.connections()) == here
+            paused(worker, here)
+            assert worker.cell("accepted") == here
             assert worker.worker.gate.reasons == {Shut.PAUSED}
-            assert worker.cell("rate_pauses") == here
-            accept_all(worker)  # an event of the same batch
-            assert worker.cell("rate_pauses") == here
+            assert is_served(clients[here - 1])
             until = worker.worker.resume_accepting_at
             assert until is not None
-            assert 50.0 < until - before <= 100.0 + clock.now() - before
-            worker.now = until - 0.001
-            worker.tick(0)
+            assert 50.0 < until - begun <= 100.0 + clock.now() - begun
+            worker.now = until - 2 * TICK_S
+            worker.tick()
             assert worker.worker.gate.reasons == {Shut.PAUSED}
             keeper.bucket.at -= 100.0  # so much time passes
             worker.now = until
             worker.tick()
-            assert not worker.worker.gate.reasons
+        assert is_served(clients[3])
         assert worker.log.find("connections-paced") == [{"rate": "0.01/s"}] * 3
-        assert worker.cell("accepted") == 3
+        assert worker.cell("accepted") == 4
         assert worker.cell("refused") == worker.cell("accept_pauses") == 0
+
+
+def test_where_nobody_else_waits_nothing_pauses_and_nothing_is_said() -> None:
+    """The last token was spent, and that is all."""
+    with bed(echo, listen=True, max_connection_rate=0.01) as worker:
+        client = worker.call_in()
+        assert is_served(client)
+        assert is_served(client)
+        assert not worker.worker.gate.reasons
+        assert not worker.log.said
+        assert worker.cell("rate_pauses") == 0
 
 
 def test_a_pause_is_never_so_short_that_it_spins() -> None:

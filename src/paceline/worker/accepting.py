@@ -116,11 +116,12 @@ class Accepting:
     def _accept_those_who_may(self, listener: Listener, keeper: Doorkeeper) -> None:
         """The same, where somebody asks who it is.  A copy, so that nobody else pays for the questions."""
         worker = self.worker
-        for _ in range(self.burst):
+        for turn in range(self.burst):
             if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
                 return
             if wait_s := keeper.wait_s(clock.now()):
-                self._pause_for_rate(wait_s)
+                if turn == 0:  # somebody waits; later in a burst that is not known, and the listener says so again
+                    self._pause_for_rate(wait_s)
                 return
             try:
                 accepted, address = streams.accept_from(listener.socket)
