@@ -1,27 +1,22 @@
 """worker/doorkeeper.py in a worker with real listeners: who is refused, and that nothing of it stays behind."""
 
-import contextlib
-import errno
 import os
 import re
 import socket
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from doorbed import accept_all, cells, counted, is_served, is_served_by_unix, may, needs_ipv6, place
-from leftovers import eventually
+from doorbed import cells, counted, is_served, is_served_by_unix, may, needs_ipv6, place
 from paceline.host import streams
 from paceline.host.output import Log
 from paceline.networks import IPV4
 from paceline.settings import Settings
 from paceline.worker.doorkeeper import Doorkeeper
-from paceline.worker.gate import Shut
 from takerbed import FRESH, taker
-from workerbed import DEADLINE_S, Bed, Gate, RecordingLog, bed, reset
+from workerbed import Gate, RecordingLog, bed
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -184,148 +179,6 @@ def test_of_a_listener_for_both_the_address_is_that_of_ipv4() -> None:
         assert worker.log.find("peer-refused")[1]["why"] == (
             "1 from ::/64 are open here, the limit of --max-connections-per-address"
         )
-
-
-def by_the_peer(worker: Bed, client: socket.socket) -> None:
-    client.close()
-
-
-def by_a_reset(worker: Bed, client: socket.socket) -> None:
-    reset(client)
-
-
-def by_the_handler(worker: Bed, client: socket.socket) -> None:
-    client.sendall(b"close")
-    assert client.recv(10) == b"bye"
-    client.close()
-
-
-def by_an_exception(worker: Bed, client: socket.socket) -> None:
-    client.sendall(b"raise")
-    assert client.recv(10) == b""
-    client.close()
-
-
-def by_the_framing(worker: Bed, client: socket.socket) -> None:
-    client.sendall(b"x" * 5000)
-    with contextlib.suppress(ConnectionResetError):
-        assert client.recv(10) == b""
-    client.close()
-
-
-def by_half_a_message(worker: Bed, client: socket.socket) -> None:
-    client.sendall(b"half")
-    client.close()
-
-
-def by_a_deadline(worker: Bed, client: socket.socket) -> None:
-    worker.wait_parked()
-    worker.look()  # sees that it is quiet
-    worker.look(61.0)
-    client.close()
-
-
-def endings(message: bytes) -> bytes:
-    if message == b"raise":
-        raise ValueError("no")
-    if message == b"close":
-        from paceline.handlers import Close
-
-        return cast("bytes", Close(b"bye"))
-    return message
-
-
-@pytest.mark.parametrize(
-    ("end", "framing"),
-    [
-        (by_the_peer, "raw"),
-        (by_a_reset, "raw"),
-        (by_the_handler, "raw"),
-        (by_an_exception, "raw"),
-        (by_the_framing, "line"),
-        (by_half_a_message, "line"),
-        (by_a_deadline, "raw"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else value.__name__,
-)
-def test_however_a_connection_ends_it_is_counted_down(end: Callable[[Bed, socket.socket], None], framing: str) -> None:
-    with bed(
-        endings, listen=True, framing=framing, max_connections_per_address=1, max_message=4096, idle_timeout=60.0
-    ) as worker:
-        for times in range(1, 4):
-            client = worker.call_in("127.0.0.2")
-
-            def is_there() -> bool:
-                return counted(worker) == 1
-
-            eventually(is_there, DEADLINE_S)
-            end(worker, client)
-            worker.wait_closed(times)
-            assert counted(worker) == 0
-        assert worker.cell("refused") == 0
-
-
-def test_a_whole_connection_call_counts_until_it_returns() -> None:
-    def handler(conn: socket.socket) -> None:
-        conn.sendall(conn.recv(10))
-
-    with bed(handler, as_="connection", listen=True, max_connections_per_address=1) as worker:
-        client = worker.call_in("127.0.0.2")
-        eventually(lambda: counted(worker) == 1, DEADLINE_S)
-        assert not may(worker, "127.0.0.2")
-        assert is_served(client)
-        client.close()
-        worker.wait_closed(1)
-        assert counted(worker) == 0
-        assert may(worker, "127.0.0.2")
-
-
-def test_one_that_the_handler_took_away_is_its_own() -> None:
-    taken: list[int] = []
-
-    def handler(conn: socket.socket) -> None:
-        taken.append(conn.detach())
-
-    with bed(handler, as_="connection", listen=True, max_connections_per_address=1) as worker:
-        worker.call_in("127.0.0.2")
-        worker.wait_closed(1)
-        assert counted(worker) == 0
-        for fd in taken:
-            os.close(fd)
-
-
-def test_one_that_cannot_be_watched_is_counted_down() -> None:
-    with bed(echo, listen=True, run=False, max_connections_per_address=1) as worker:
-        worker.worker.gate.open(Shut.STARTING)
-
-        class Poller:
-            def add_connection(self, fd: int) -> None:
-                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-        client = worker.call_in()
-        poller, worker.worker.poller = worker.worker.poller, cast("Any", Poller())
-        accept_all(worker)
-        worker.worker.poller = poller
-        assert client.recv(1) == b""
-        assert cells(worker) == {"accepted": 1, "closed": 1}
-        assert counted(worker) == 0
-
-
-def test_the_books_hold_those_who_are_here_and_nothing_of_who_was() -> None:
-    with bed(echo, listen=True, max_connections_per_address=3) as worker:
-        keeper = worker.worker.doorkeeper
-        assert keeper is not None
-        assert keeper.census is not None
-        for times in range(1, 6):
-            clients = [worker.call_in(f"127.0.0.{last}") for last in range(2, 12)]
-            for client in clients:
-                assert is_served(client)
-            assert counted(worker) == 10
-            for client in clients:
-                client.close()
-            worker.wait_closed(10 * times)
-        assert counted(worker) == 0
-        assert not keeper.census._places
 
 
 def test_threads_that_come_and_go_lose_no_count() -> None:

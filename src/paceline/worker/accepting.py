@@ -22,7 +22,6 @@ from paceline.host.listeners import Listener
 from paceline.scoreboard.fields import WORKER
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
-from paceline.worker.doorkeeper import Doorkeeper
 from paceline.worker.gate import Shut
 from paceline.worker.giving import Giving
 from paceline.worker.lifecycle import State
@@ -97,46 +96,33 @@ class Accepting:
         """The listener is ready.  Called by the leader."""
         worker = self.worker
         listener = self.listeners[fd]
-        if worker.doorkeeper is not None:
-            self._accept_those_who_may(listener, worker.doorkeeper)
-            return
-        for _ in range(self.burst):
-            if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
-                return
-            try:
-                accepted = streams.accept(listener.socket)
-            except OSError as error:
-                if not self._goes_on_after(error):
-                    return
-                continue
-            worker.count("accepted")
-            if self.giving is None or not self.giving.try_pass(accepted, listener.index):
-                self.admit(accepted, listener.index)
-
-    def _accept_those_who_may(self, listener: Listener, keeper: Doorkeeper) -> None:
-        """The same, where somebody asks who it is.  A copy, so that nobody else pays for the questions."""
-        worker = self.worker
+        keeper = worker.doorkeeper
         for turn in range(self.burst):
             if worker.gate.reasons or (worker.holds_at_once and worker.tables.ready):
                 return
-            if wait_s := keeper.wait_s(clock.now()):
+            if keeper is not None and (wait_s := keeper.wait_s(clock.now())):
                 if turn == 0:  # somebody waits; later in a burst that is not known, and the listener says so again
                     self._pause_for_rate(wait_s)
                 return
+            address = None
             try:
-                accepted, address = streams.accept_from(listener.socket)
+                if keeper is None:
+                    accepted = streams.accept(listener.socket)
+                else:
+                    accepted, address = streams.accept_from(listener.socket)
             except OSError as error:
                 if not self._goes_on_after(error):
                     return
                 continue
             worker.count("accepted")
-            if not keeper.lets_in(accepted, address):
+            if keeper is not None and not keeper.lets_in(accepted, address):
                 continue
             if self.giving is None or not self.giving.try_pass(accepted, listener.index):
-                if not keeper.takes(accepted, address):
+                if keeper is not None and not keeper.takes(accepted, address):
                     continue
                 self.admit(accepted, listener.index)
-            keeper.spend()
+            if keeper is not None:
+                keeper.spend()
 
     def admit(self, fd: int, listener: int) -> bool:
         """A fresh connection becomes ours.  True: there is something to do for it already, and it is in `ready`."""

@@ -1,6 +1,6 @@
 """The one who asks who is coming, where a setting wants to know: --allow, --deny, and the limits on connections.
 
-A worker without such a setting has none: accepting then costs a look at a name that is None.  What is decided stands in
+A worker without such a setting has none, and accepting costs what it does without.  What is decided stands in
 admission.py.  The address of a fresh connection comes with accept(2), so that asking costs no system call; of one that
 a sibling gave us the kernel is asked, if it has to be counted.
 
