@@ -60,7 +60,7 @@ ROOMS: Mapping[str, Room] = {
         3,
         pure="roles lifecycle deadlines estimate messages balance overdue record admission",
         acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held last_resort "
-        "lookout loop nearby plan probe process pushing receiving relief reports requests serving stacks tables "
+        "lookout loop naming nearby plan probe process pushing receiving relief reports requests serving stacks tables "
         "target telling timing watcher worker",
     ),
     "supervisor": Room(
@@ -106,7 +106,7 @@ ROOMS: Mapping[str, Room] = {
 
 NEIGHBOURS = {
     ("settings", "addresses"): "the setting `bind` is an address, and is checked where the others are",
-    ("settings", "networks"): "the settings `allow` and `deny` are networks, and are checked there, too",
+    ("settings", "networks"): "the settings that are networks are checked where the others are",
 }
 """Imports within a line, and why.  `errors` needs no entry: whoever raises has to name whose mistake it was."""
 

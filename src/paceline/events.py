@@ -97,6 +97,7 @@ _ROWS = (
     Kind("nothing-handed-over", D, "there was no connection to hand over"),
     Kind("handover-misfit", W, "{peer} is disconnected: it was handed over with {bytes} bytes of an unfinished message, and {why}", 1.0, burst=20),
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
+    Kind("header-refused", W, "{peer} is disconnected: it is in --proxy-protocol, and {why}", 1.0, burst=20),
     Kind("handler-failed", E, "the handler raised {error} for message {message} of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
     Kind("connection-failed", E, "the handler raised {error} while it had the connection of {peer}; that connection is closed, no other is touched", 1.0, burst=20),
     Kind("reply-refused", E, "the handler returned {got} {message:to greet|for message # of|for message # of} {peer}; a reply is bytes, None, an iterable of bytes, paceline.File or paceline.Close; that connection is closed", 1.0, burst=20),

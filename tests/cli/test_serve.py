@@ -31,6 +31,7 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "framing": "line",
         "allow": "10.0.0.0/8",
         "deny": "unix",
+        "proxy_protocol": "10.0.0.0/8",
         "as": "connection",
         "start": "data",
         "chdir": "/",

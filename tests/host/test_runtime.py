@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No variable but those of the test, and a /run of its own."""
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No variable but those of the test, and a /run of its own, by a short path: it is one for sockets."""
     for name in (runtime.VARIABLE, "XDG_RUNTIME_DIR", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(runtime, "_RUN", str(tmp_path / "run" / "paceline"))
-    return tmp_path
+    with tempfile.TemporaryDirectory(dir="/tmp") as above:
+        monkeypatch.setattr(runtime, "_RUN", str(Path(above, "run", "paceline")))
+        yield Path(above)
 
 
 @pytest.fixture

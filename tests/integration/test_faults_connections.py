@@ -25,7 +25,7 @@ from leftovers import end_processes, eventually, is_alive
 from paceline.clock import now
 from paceline.ctl.finding import find, open_board
 from peer import Peer
-from testbed import Server, running
+from testbed import KEPT_ROOT, Server, running
 
 IS_LONG = os.environ.get("PACELINE_LONG", "") not in ("", "0")
 MANY = 20 if IS_LONG else 1
@@ -101,7 +101,7 @@ def chance() -> random.Random:
 def said_besides(server: Server) -> list[str]:
     """What the log holds that is no ordinary event: neither of a server's life nor of a peer that broke off."""
     ordinary = re.compile(r" info (supervisor: |worker \d: .+ is disconnected)|^waits at the gate$")
-    return [line for line in server.log.splitlines() if not ordinary.search(line)]
+    return [line for line in server.log.splitlines() if not ordinary.search(line) and KEPT_ROOT not in line]
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def watch(owes: Owes, *, progress: int = 0, since: float = 100.0, received: int 
         (Owes.REST_OF_MESSAGE, 20.0, None),
         (Owes.WRITING, 10.0, 10.0),
         (Owes.LINGERING, LINGER_S, LINGER_S),
+        (Owes.HEADER, 5.0, 5.0),
     ],
 )
 def test_each_debt_has_its_own_limit(owes: Owes, after_s: float, off: float | None) -> None:
@@ -133,6 +134,7 @@ def test_nobody_is_late_who_did_something_within_the_limit(
             Owes.REST_OF_MESSAGE: limits.message_s,
             Owes.WRITING: limits.write_s,
             Owes.LINGERING: LINGER_S,
+            Owes.HEADER: limits.header_s,
         }[owes]
         if due is None:
             assert allowed is None
@@ -174,6 +176,7 @@ def test_a_sender_at_the_minimum_rate_is_never_cut_and_one_below_it_is(rate: int
         (Owes.REST_OF_MESSAGE, "did not finish it within 20 s", "--message-timeout"),
         (Owes.WRITING, "took nothing of the reply that waits for it for 10 s", "--write-timeout"),
         (Owes.LINGERING, "did not close within 2 s", ""),
+        (Owes.HEADER, "did not say for whom it had connected within 5 s", "--proxy-timeout"),
     ],
 )
 def test_a_verdict_says_what_was_owed_how_long_and_which_setting(owes: Owes, said: str, setting: str) -> None:

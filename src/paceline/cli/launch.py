@@ -37,6 +37,7 @@ class Keywords(TypedDict, total=False):
     as_: str | None
     framing: str | None
     start: str | None
+    proxy_protocol: str | list[str] | tuple[str, ...] | None
     allow: str | list[str] | tuple[str, ...] | None
     deny: str | list[str] | tuple[str, ...] | None
     max_connections_per_address: int | str | None
@@ -52,6 +53,7 @@ class Keywords(TypedDict, total=False):
     first_byte_timeout: float | str | None
     message_timeout: float | str | None
     min_rate: int | str | None
+    proxy_timeout: float | str
     write_timeout: float | str
     idle_timeout: float | str | None
     keepalive: float | str | None

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import struct
 import sys
@@ -42,6 +43,22 @@ Raises BlockingIOError; ConnectionResetError; and what the network says of a pee
 
 send = os.write
 """send(fd, bytes) -> how many were taken.  Raises BlockingIOError, BrokenPipeError, and as `receive`."""
+
+
+def peek(fd: int, most: int) -> bytes:
+    """What has arrived, up to so many bytes, and stays to be received; b"" is end-of-file.  Raises as `receive`."""
+    stream = _as_socket(fd)
+    try:
+        return stream.recv(most, socket.MSG_PEEK)
+    finally:
+        stream.detach()
+
+
+def is_at_end(fd: int) -> bool:
+    """The peer sends no more: behind what has arrived there is end-of-file, or a reset (POLLRDHUP, poll(2))."""
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def accept(listener: socket.socket) -> int:

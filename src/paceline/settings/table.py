@@ -103,6 +103,12 @@ class Settings:
         None, Frequency(low=0.01, high=1_000_000, word="off", metavar="N/s|off"), GUESTS,
         "so many connections each worker lets in within a second, at most; further ones wait in the backlog",
         "new workers", also="rate_limit max_conn_rate connection_rate maxconnrate limit_rate")  # fmt: skip
+    proxy_protocol: tuple[str, ...] | None = _row(
+        None, Networks(word="off", metavar="NETWORK|off"), GUESTS,
+        "connections from these networks (10.0.0.0/8, 2001:db8::/32, one address, or unix) are those of a proxy, and "
+        "begin with a header of the PROXY protocol, version 1 or 2, that says who the peer really is; may be given "
+        "several times, or separated by commas in a single text; off: nobody is a proxy",
+        "new workers", also="proxy accept_proxy proxy_networks real_ip trusted_proxies")  # fmt: skip
     workers: int | None = _row(
         None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
         "worker processes; auto: one for each usable core",
@@ -151,6 +157,10 @@ class Settings:
         500, Rate(low=1, high=GIB, word="off", means=0, metavar="RATE|off"), PEERS,
         "so many bytes of an unfinished message prolong --message-timeout by one second; off: none do",
         "new workers")  # fmt: skip
+    proxy_timeout: float = _row(
+        5.0, _limit(0.01), PEERS,
+        "a proxy must have said for whom it has connected within this time",
+        "new workers", also="accept_proxy_timeout")  # fmt: skip
     write_timeout: float = _row(
         10.0, _limit(0.01), PEERS,
         "a peer that has replies waiting must take some of them within this time",

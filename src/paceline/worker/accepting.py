@@ -126,20 +126,21 @@ class Accepting:
 
     def admit(self, fd: int, listener: int) -> bool:
         """A fresh connection becomes ours.  True: there is something to do for it already, and it is in `ready`."""
-        phase = State.FRESH if self.worker.greets else State.OPEN
-        return self.enter(Connection(fd, self.way_in(listener), phase))
+        return self.enter(Connection(fd, self.way_in(listener), self.worker.first_state(fd)))
 
     def enter(self, connection: Connection) -> bool:
         """The same for a connection as it is.  Called by the leader, and by the watcher for what siblings gave us."""
         worker = self.worker
         tables = worker.tables
         fd = connection.fd
-        if not connection.known_peer and (worker.greets or worker.handler.wants_connection):
+        is_unnamed = connection.phase is State.UNNAMED
+        if not connection.known_peer and not is_unnamed and (worker.greets or worker.handler.wants_connection):
             connection.remember_peer()
         tables.enter(connection)
-        if worker.times_all or connection.rest is not None:
+        if worker.times_all or connection.rest is not None or is_unnamed:
             tables.timed[fd] = connection
-        is_ready = connection.phase is State.FRESH or worker.holds_at_once or connection.uncut is not None
+        is_ready = connection.phase is State.FRESH or connection.uncut is not None
+        is_ready = is_ready or (worker.holds_at_once and not is_unnamed)
         if is_ready:
             tables.requeue(connection)
         else:

@@ -189,7 +189,13 @@ class Calls:
         fd = c.fd
         settings = worker.settings
         held = HeldSocket(
-            fd, me, c.listener, settings.idle_timeout, settings.write_timeout, on_taken=lambda: self._on_taken(c)
+            fd,
+            me,
+            c.listener,
+            settings.idle_timeout,
+            settings.write_timeout,
+            on_taken=lambda: self._on_taken(c),
+            peer=c.known_peer,
         )
         worker.held.add(fd)
         words[me.fd] = fd

@@ -187,6 +187,8 @@ class Connection:
         """What a deadline may be set for, while nobody owns it."""
         if self.phase is State.LINGERING:
             return Owes.LINGERING
+        if self.phase is State.UNNAMED:
+            return Owes.HEADER
         if self.out is not None:
             return Owes.WRITING
         if self.rest is not None:

@@ -10,6 +10,7 @@ and never early.
                       started (`min_rate` 0: none)
     writing           `write_timeout` without one byte taken by the peer
     lingering         `LINGER_S` in all
+    header            `proxy_timeout` in all, to say for whom a proxy has connected
     nothing (idle)    `idle_timeout`
 """
 
@@ -27,6 +28,7 @@ class Owes(IntEnum):
     REST_OF_MESSAGE = 2
     WRITING = 3
     LINGERING = 4
+    HEADER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Limits:
     write_s: float
     idle_s: float | None
     linger_s: float = LINGER_S
+    header_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ def due_at(watch: Watch, received: int, limits: Limits) -> float | None:
     match watch.owes:
         case Owes.LINGERING:
             allowed: float | None = limits.linger_s
+        case Owes.HEADER:
+            allowed = limits.header_s
         case Owes.WRITING:
             allowed = limits.write_s
         case Owes.REST_OF_MESSAGE:
@@ -84,6 +89,8 @@ def verdict(watch: Watch, limits: Limits) -> str:
     match watch.owes:
         case Owes.LINGERING:
             return f"it did not close within {limits.linger_s:g} s after us"
+        case Owes.HEADER:
+            return f"it did not say for whom it had connected within {limits.header_s:g} s (--proxy-timeout)"
         case Owes.WRITING:
             return f"it took nothing of the reply that waits for it for {limits.write_s:g} s (--write-timeout)"
         case Owes.REST_OF_MESSAGE:

@@ -58,7 +58,7 @@ class Reach(IntEnum):
 
 def reach(c: Connection) -> Reach:
     """How far it can travel, if nobody owns it: its state is looked at when it is sent."""
-    if c.phase not in (State.OPEN, State.FRESH) or c.out is not None or c.queue or c.source is not None:
+    if c.phase not in (State.OPEN, State.FRESH, State.UNNAMED) or c.out is not None or c.queue or c.source is not None:
         return Reach.NOWHERE
     if c.pushed is not None:
         return Reach.NOWHERE

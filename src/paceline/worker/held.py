@@ -35,7 +35,7 @@ _PEER_IS_GONE = frozenset({
 class HeldSocket(socket.socket):
     """The connection of one whole-connection call; for its thread, until the call returns."""
 
-    __slots__ = ("_fd", "_listener", "_me", "_on_taken", "_receive_s", "_send_s", "_text", "ended_by")
+    __slots__ = ("_fd", "_is_named", "_listener", "_me", "_on_taken", "_receive_s", "_send_s", "_text", "ended_by")
 
     def __init__(
         self,
@@ -45,8 +45,12 @@ class HeldSocket(socket.socket):
         receive_s: float | None,
         send_s: float | None,
         on_taken: Callable[[], None] = lambda: None,
+        peer: str = "",
     ) -> None:
-        """`on_taken`: called when the handler takes the descriptor away, while its number is still ours."""
+        """`on_taken`: called when the handler takes the descriptor away, while its number is still ours.
+
+        `peer`: who it is, as text, if that is known already, as of one for whom a proxy has connected.
+        """
         super().__init__(fileno=fd)
         self._on_taken = on_taken
         self._fd = fd
@@ -54,7 +58,8 @@ class HeldSocket(socket.socket):
         self._listener = listener
         self._receive_s = receive_s
         self._send_s = send_s
-        self._text: str | None = None
+        self._text = peer or None
+        self._is_named = bool(peer)
         self.ended_by: Literal["", "peer", "timeout"] = ""
         """"peer" when a call of this socket found the peer gone, "timeout" when one of our limits passed."""
         self.settimeout(None)
@@ -66,6 +71,14 @@ class HeldSocket(socket.socket):
         if self._text is None:
             self._text = streams.peer_text(self._fd)
         return self._text
+
+    @property
+    def peer_address(self) -> Any:
+        """The same in the shape of getpeername; of one for whom a proxy has connected, the address that it says."""
+        if not self._is_named or self.peer.startswith("unix"):
+            return self.getpeername()
+        host, _, port = self.peer.rpartition(":")
+        return (host.strip("[]"), int(port), 0, 0) if host.startswith("[") else (host, int(port))
 
     @property
     def listener(self) -> str:

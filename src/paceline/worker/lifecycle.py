@@ -1,6 +1,8 @@
 """The states of a connection.  Pure: one table; what is not in it cannot happen.
 
-    FRESH      accepted; `connected` has not been called yet           (only when the handler has that hook)
+    UNNAMED    accepted from a proxy, which has not yet said who the peer is
+    FRESH      accepted; `connected` has not been called yet           (only when the handler has that hook, or a proxy
+               has just said who it is)
     OPEN       messages are read and answered
     ENDING     the peer has sent everything (end-of-file): what it sent is answered, then the connection closes
     CLOSING    we end it: what is to be sent is sent, nothing more is read as a message
@@ -25,6 +27,7 @@ class State(IntEnum):
     LINGERING = 4
     HELD = 5
     CLOSED = 6
+    UNNAMED = 7
 
 
 class Event(IntEnum):
@@ -38,6 +41,8 @@ class Event(IntEnum):
     """Nothing is left to send, nothing left to answer."""
     HOLD = 4
     """A whole-connection call begins."""
+    NAMED = 6
+    """The proxy has said who the peer is."""
     LOST = 5
     """Reset, expired, or enough lingered: nothing more can be sent or is waited for."""
 
@@ -45,6 +50,9 @@ class Event(IntEnum):
 S, E = State, Event
 
 TABLE: dict[tuple[State, Event], State] = {
+    (S.UNNAMED, E.NAMED): S.FRESH,
+    (S.UNNAMED, E.CLOSE): S.CLOSING,
+    (S.UNNAMED, E.LOST): S.CLOSED,
     (S.FRESH, E.GREETED): S.OPEN,
     (S.FRESH, E.CLOSE): S.CLOSING,
     (S.FRESH, E.LOST): S.CLOSED,

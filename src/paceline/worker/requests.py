@@ -25,7 +25,7 @@ class RequestCall:
 
     def __call__(self, request: HeldSocket) -> None:
         # The name of one that has no name is "", as accept says it (unix(7)).
-        self.make(request, request.getpeername(), self.server)
+        self.make(request, request.peer_address, self.server)
 
 
 class Server:

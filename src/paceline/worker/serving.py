@@ -42,6 +42,7 @@ from paceline.worker.ending import Ending
 from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.files import Sending
 from paceline.worker.lifecycle import Event, State, after
+from paceline.worker.naming import Naming
 from paceline.worker.tables import EXPIRED
 from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
@@ -77,6 +78,7 @@ class Serving:
         self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
         self.tables = worker.tables
         self.ending = Ending(worker, self.calls)
+        self.naming = Naming(worker, self.ending)
         self.calls.on_taken = self.ending.forget
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
@@ -211,6 +213,15 @@ class Serving:
                 elif self.park(c):
                     reading = self.further(c)
                 else:
+                    return None
+            elif c.phase is State.UNNAMED:
+                if self.naming.go_on(c, me):
+                    reading = Reading.NOT if c.is_closed else self.further(c)
+                elif is_draining:
+                    calls.end(c, "drain")
+                elif is_due and (watch := self.ending.timing.expired(c)):
+                    self.ending.expire(c, watch, me)
+                elif not self.park(c):
                     return None
             elif not self.ending.go_on(c, me, is_due) and not self.park(c):
                 return None

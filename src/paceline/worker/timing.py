@@ -24,6 +24,7 @@ class Timing:
             min_rate=settings.min_rate,
             write_s=settings.write_timeout,
             idle_s=settings.idle_timeout,
+            header_s=settings.proxy_timeout,
         )
         self.looked_at = 0.0
         """When the watcher last looked; written by the watcher."""

@@ -10,18 +10,21 @@ from typing import Any
 
 from paceline import clock
 from paceline.handlers import Handler
+from paceline.host import streams
 from paceline.host.output import Log
 from paceline.host.poller import Poller
 from paceline.host.wakeup import Wakeup
+from paceline.networks import Networks, parse_network
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
 from paceline.stats import histogram
 from paceline.wire import Framing
 from paceline.worker.crew import Crew, Member
-from paceline.worker.doorkeeper import Doorkeeper
+from paceline.worker.doorkeeper import Doorkeeper, number_of
 from paceline.worker.estimate import Estimate
 from paceline.worker.gate import Gate
 from paceline.worker.held import HeldTable
+from paceline.worker.lifecycle import State
 from paceline.worker.pushing import Pushing
 from paceline.worker.tables import Tables
 
@@ -51,6 +54,8 @@ class Worker:
         self.holds = handler.holds
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
+        self.proxies = Networks(parse_network(text) for text in settings.proxy_protocol or ())
+        """From where connections begin with a header of the PROXY protocol."""
         self.greets = any(self.hook(name) is not None for name in ("connected", "arrived", "disconnected"))
         """Each connection passes through the user's hooks."""
         self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
@@ -112,6 +117,12 @@ class Worker:
         self.crew.roles.leader = None  # a call that returns into our loop goes the slow way, which looks at `forked`
         self.poller.close()
         self.wakeup.close()
+
+    def first_state(self, fd: int) -> State:
+        """Of a connection that nothing has been read of; -1: of one whose peer is known."""
+        if self.proxies and fd >= 0 and number_of(streams.peer_address(fd)) in self.proxies:
+            return State.UNNAMED
+        return State.FRESH if self.greets else State.OPEN
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         return self.handler.hooks.get(name)

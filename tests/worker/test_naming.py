@@ -1,0 +1,197 @@
+"""worker/naming.py: who a proxy says the peer is, however the header comes, and that nothing is served before it."""
+
+import socket
+import socketserver
+import struct
+from contextlib import suppress
+from ipaddress import IPv4Address
+from typing import Any, ClassVar
+
+import pytest
+
+from leftovers import eventually
+from paceline.wire.proxy import SIGNATURE
+from paceline.worker.connection import Connection
+from paceline.worker.held import HeldSocket
+from paceline.worker.lifecycle import State
+from workerbed import Bed, bed, receive_all, receive_exactly
+
+LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 50312 443\r\n"
+BINARY = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, 12) + IPv4Address("192.0.2.7").packed * 2
+BINARY += struct.pack("!HH", 50312, 443)
+LOOPBACK: dict[str, Any] = {"proxy_protocol": ("127.0.0.0/8",)}
+
+
+def who(_message: bytes, connection: Connection) -> bytes:
+    return connection.peer.encode()
+
+
+def only(worker: Bed) -> Connection:
+    (found,) = worker.worker.tables.open.values()
+    return found
+
+
+@pytest.mark.parametrize("header", [LINE, BINARY], ids=["version 1", "version 2"])
+@pytest.mark.parametrize("behind", [b"", b"hello"])
+def test_the_peer_is_who_the_header_says(header: bytes, behind: bytes) -> None:
+    with bed(who, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(header + behind)
+        if not behind:
+            eventually(lambda: only(worker).phase is State.OPEN)
+            client.sendall(b"hello")
+        assert receive_exactly(client, 15) == b"192.0.2.7:50312"
+        client.sendall(b"again")
+        assert receive_exactly(client, 15) == b"192.0.2.7:50312"
+        client.close()
+        worker.wait_closed(1)
+
+
+@pytest.mark.parametrize("header", [LINE, BINARY], ids=["version 1", "version 2"])
+def test_it_may_come_byte_by_byte_and_holds_no_thread_meanwhile(header: bytes) -> None:
+    with bed(who, **LOOPBACK) as worker:
+        client, other = worker.connect_tcp(), worker.connect_tcp()
+        other.sendall(LINE)
+        for byte in header:
+            client.sendall(bytes([byte]))
+            other.sendall(b"x")
+            assert receive_exactly(other, 15) == b"192.0.2.7:50312"
+        client.sendall(b"x")
+        assert receive_exactly(client, 15) == b"192.0.2.7:50312"
+        assert worker.worker.crew.roles.members == 1
+        for each in (client, other):
+            each.close()
+        worker.wait_closed(2)
+
+
+def test_a_header_that_names_nobody_leaves_the_proxy_the_peer() -> None:
+    with bed(who, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(b"PROXY UNKNOWN\r\nx")
+        host, port = client.getsockname()
+        expected = f"{host}:{port}".encode()
+        assert receive_exactly(client, len(expected)) == expected
+        client.close()
+        worker.wait_closed(1)
+
+
+@pytest.mark.parametrize("data", [b"hello", b"PROXY TCP4 nonsense\r\n", b"\x16\x03\x01", b"PROXY TCP4 " + b"1" * 200])
+def test_what_is_no_header_is_disconnected_and_said(data: bytes) -> None:
+    with bed(who, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(data)
+        with suppress(ConnectionResetError):  # it had bytes that nobody has read
+            assert receive_all(client) == b""
+        worker.wait_closed(1)
+        assert worker.cell("closed_broken") == 1
+        assert worker.thread_total("calls") == 0
+        (said,) = worker.log.find("header-refused")
+        assert "127.0.0.1:" in str(said)
+        client.close()
+
+
+def test_from_elsewhere_no_header_is_expected_and_none_is_believed() -> None:
+    with bed(lambda message: message, proxy_protocol=("10.0.0.0/8", "unix")) as worker:
+        client = worker.connect_tcp()
+        client.sendall(LINE)
+        assert receive_exactly(client, len(LINE)) == LINE, "it is a message as any other"
+        client.close()
+        worker.wait_closed(1)
+
+
+def test_one_that_leaves_without_a_word_is_no_error() -> None:
+    with bed(who, **LOOPBACK) as worker:
+        for said in (b"", LINE[:7]):
+            client = worker.connect_tcp()
+            client.sendall(said)
+            client.close()
+        worker.wait_closed(2)
+        assert not worker.log.said
+
+
+def test_one_that_does_not_say_it_is_cut_off_at_its_deadline() -> None:
+    with bed(who, proxy_timeout=3.0, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(LINE[:-1])
+        eventually(lambda: worker.worker.tables.parked)
+        timing = worker.parts.serving.ending.timing
+        timing.look(1000.0)
+        timing.look(1002.9)
+        assert not worker.log.said
+        timing.look(1003.1)
+        worker.wait_closed(1)
+        assert worker.cell("closed_timeout") == 1
+        assert "did not say for whom it had connected within 3 s (--proxy-timeout)" in str(worker.log.find("peer-slow"))
+        client.close()
+
+
+def test_the_greeting_comes_after_the_header_and_knows_the_peer() -> None:
+    class Greeter:
+        seen: ClassVar[list[str]] = []
+
+        def connected(self, connection: Connection) -> bytes:
+            return f"hello {connection.peer}\n".encode()
+
+        def disconnected(self, connection: Connection) -> None:
+            self.seen.append(connection.peer)
+
+        def __call__(self, message: bytes) -> bytes:
+            return message
+
+    with bed(Greeter(), **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(LINE)
+        assert receive_exactly(client, 22) == b"hello 192.0.2.7:50312\n"
+        client.close()
+        worker.wait_closed(1)
+        assert Greeter.seen == ["192.0.2.7:50312"]
+
+
+@pytest.mark.parametrize("start", ["accept", "data"])
+def test_a_whole_connection_begins_behind_the_header(start: str) -> None:
+    def handler(conn: HeldSocket) -> None:
+        conn.sendall(f"{conn.peer} {conn.peer_address} ".encode())
+        conn.sendall(conn.recv(100))
+
+    with bed(handler, as_="connection", start=start, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(LINE[:20])
+        assert worker.worker.crew.roles.members == 1, "no thread is held by a header"
+        client.sendall(LINE[20:] + b"hello")
+        assert receive_all(client) == b"192.0.2.7:50312 ('192.0.2.7', 50312) hello"
+        client.close()
+        worker.wait_closed(1)
+
+
+def test_a_handler_of_socketserver_finds_the_address_in_its_shape() -> None:
+    class Shown(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(repr(self.client_address).encode())
+
+    for header, expected in (
+        (LINE, b"('192.0.2.7', 50312)"),
+        (b"PROXY TCP6 2001:db8::7 ::1 50312 443\r\n", b"('2001:db8::7', 50312, 0, 0)"),
+    ):
+        with bed(Shown, listen=True, **LOOPBACK) as worker:
+            client = worker.connect_tcp()
+            client.sendall(header + b"x")
+            try:
+                assert receive_exactly(client, len(expected)) == expected
+            finally:
+                client.close()
+            worker.wait_closed(1)
+
+
+def test_it_is_no_message_and_not_counted_as_one() -> None:
+    def handler(message: bytes, connection: Connection) -> Any:
+        return b"%d %s" % (connection.messages, message)
+
+    with bed(handler, framing="line", **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        client.sendall(LINE + b"one\ntwo\n")
+        assert receive_exactly(client, 12) == b"1 one\n2 two\n"
+        client.shutdown(socket.SHUT_WR)
+        assert receive_all(client) == b""
+        client.close()
+        worker.wait_closed(1)
+        assert worker.thread_total("messages") == 2
