@@ -15,6 +15,7 @@ from paceline.networks import (
     NotANetworkError,
     of_ipv4,
     of_ipv6,
+    of_text,
     parse_network,
     site_of,
     text_of,
@@ -209,3 +210,21 @@ def test_each_ipv4_address_is_a_place_of_its_own(one: int, other: int) -> None:
 
 def test_a_unix_socket_is_no_place() -> None:
     assert site_of(UNIX) == 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "number"),
+    [
+        ("192.0.2.7:50312", of_ipv4(IPv4Address("192.0.2.7").packed)),
+        ("[2001:db8::7]:1", of_ipv6(IPv6Address("2001:db8::7").packed)),
+        ("[fe80::1%eth0]:1", of_ipv6(IPv6Address("fe80::1").packed)),
+        ("[::ffff:192.0.2.7]:1", of_ipv4(IPv4Address("192.0.2.7").packed)),
+        ("unix pid 5 uid 0", UNIX),
+        ("", UNIX),
+        ("a peer that is gone", UNIX),
+        ("[]:7", UNIX),
+        ("300.0.0.1:7", UNIX),
+    ],
+)
+def test_the_address_of_a_peer_that_was_noted_as_text(peer: str, number: int) -> None:
+    assert of_text(peer) == number

@@ -125,6 +125,16 @@ def of_ipv6(packed: bytes) -> int:
     return IPV4 | number & _LOW_32 if number >> 32 == 0xFFFF else IPV6 | number
 
 
+def of_text(peer: str) -> int:
+    """Of a peer as the log has it: `192.0.2.7:50312`, `[2001:db8::7]:50312`; `UNIX`: of anything else."""
+    host = peer.rpartition(":")[0]
+    try:
+        address = ip_address(host[1:-1] if host.startswith("[") else host)
+    except ValueError:
+        return UNIX
+    return of_ipv4(address.packed) if address.version == 4 else of_ipv6(address.packed)
+
+
 def site_of(address: int) -> int:
     """What counts as one place: the IPv4 address itself, or the /64 of an IPv6 address; 0: it came by a Unix socket."""
     if address & IPV4:
@@ -157,6 +167,11 @@ class Networks:
         for network in networks:
             by_mask.setdefault(network.mask, set()).add(network.first)
         self._by_mask = tuple((mask, frozenset(firsts)) for mask, firsts in by_mask.items())
+
+    @classmethod
+    def of(cls, texts: Iterable[str] | None) -> "Networks":
+        """Those of a setting.  Raises NotANetworkError."""
+        return cls(map(parse_network, texts or ()))
 
     def __bool__(self) -> bool:
         return bool(self._by_mask)

@@ -120,6 +120,7 @@ WORKER_FIELDS: tuple[Field, ...] = (
     Field("closed_timeout", _C, "connections", "closed because a time limit passed"),
     Field("closed_broken", _C, "connections", "closed because the peer broke the framing or a size limit"),
     Field("closed_drain", _C, "connections", "closed because the worker leaves"),
+    Field("closed_refused", _C, "connections", "closed because a proxy named somebody who is refused"),
     Field("refused", _C, "connections", "disconnected as soon as they came, for one of the next two reasons"),
     Field("refused_network", _C, "connections", "refused because of the networks of --allow and --deny"),
     Field("refused_crowd", _C, "connections", "refused because of --max-connections-per-address"),

@@ -5,7 +5,7 @@ An address is a number, as networks.py has it.  Everything here speaks of one wo
 
 from enum import Enum
 
-from paceline.networks import Networks, parse_network
+from paceline.networks import Networks
 
 
 class Refusal(Enum):
@@ -22,8 +22,8 @@ class Rules:
 
     def __init__(self, allow: tuple[str, ...] | None, deny: tuple[str, ...] | None) -> None:
         """Raises SettingError for what is no network."""
-        self.allowed = None if allow is None else Networks(map(parse_network, allow))
-        self.denied = None if deny is None else Networks(map(parse_network, deny))
+        self.allowed = None if allow is None else Networks.of(allow)
+        self.denied = None if deny is None else Networks.of(deny)
 
     def why_not(self, address: int) -> str:
         """Why who has this address may not connect; empty: they may.  Denied wins over allowed."""

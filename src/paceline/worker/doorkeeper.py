@@ -2,10 +2,12 @@
 
 A worker without such a setting has none, and accepting costs what it does without.  What is decided stands in
 admission.py.  The address of a fresh connection comes with accept(2), so that asking costs no system call; of one that
-a sibling gave us the kernel is asked, if it has to be counted.
+a sibling gave us the kernel is asked, if it has to be counted.  Proxies (--proxy-protocol) are let in; for whom they
+connect is judged when they have said it (naming.py).
 
 `wait_s`, `lets_in`, `takes` and `spend` are the leader's, for fresh connections; `takes` and `counts` the watcher's,
-for those from the inbox; `left` is called by whoever ends or gives away a connection (tables.py).  The lock is a leaf.
+for those from the inbox; `takes_named` its owner's; `left` is called by whoever ends or gives away a connection
+(tables.py).  The lock is a leaf.
 """
 
 import threading
@@ -13,7 +15,7 @@ from collections.abc import Callable
 
 from paceline.host import streams
 from paceline.host.output import Log
-from paceline.networks import UNIX, site_of, text_of_site
+from paceline.networks import UNIX, Networks, of_text, site_of, text_of_site
 from paceline.settings import Settings
 from paceline.worker.admission import Bucket, Census, Refusal, Rules
 
@@ -24,6 +26,7 @@ class Doorkeeper:
     def __init__(self, settings: Settings, log: Log, count: Callable[[str], None], now: float) -> None:
         has_rules = settings.allow is not None or settings.deny is not None
         limit, rate = settings.max_connections_per_address, settings.max_connection_rate
+        self.proxies = Networks.of(settings.proxy_protocol)
         self.rules = Rules(settings.allow, settings.deny) if has_rules else None
         self.census = None if limit is None else Census(limit)  # guarded by lock
         self.bucket = None if rate is None else Bucket(rate, now)  # the leader's
@@ -52,26 +55,34 @@ class Doorkeeper:
 
     def lets_in(self, fd: int, address: streams.Peer) -> bool:
         """By the networks.  False: the connection is reset and its descriptor given back."""
-        if self.rules is None or not (why := self.rules.why_not(number_of(address))):
+        if self.rules is None or (number := number_of(address)) in self.proxies:
             return True
-        self._turn_away(fd, address, Refusal.NETWORK, why)
-        return False
+        if why := self.rules.why_not(number):
+            self._refuse(streams.text_of(address) or streams.peer_text(fd), Refusal.NETWORK, why)
+            streams.abort(fd)
+        return not why
 
     def takes(self, fd: int, address: streams.Peer) -> bool:
         """By the number of those that are here, with which it is counted.  False: as above."""
-        if self.census is None or not (place := site_of(number_of(address))):
-            return True
-        with self.lock:
-            if self.census.try_add(fd, place):
-                return True
-            there = self.census.count(place)
-        why = f"{there} from {text_of_site(place)} are open here, the limit of --max-connections-per-address"
-        self._turn_away(fd, address, Refusal.CROWD, why)
-        return False
+        if why := self._crowd(fd, number_of(address)):
+            self._refuse(streams.text_of(address), Refusal.CROWD, why)
+            streams.abort(fd)
+        return not why
 
-    def counts(self, fd: int, address: streams.Peer) -> None:
-        """One that was let in by another worker, maybe long ago."""
-        if self.census is not None and (place := site_of(number_of(address))):
+    def takes_named(self, fd: int, peer: str) -> bool:
+        """The one for whom a proxy has connected, by both.  False: it is said and counted; its end is the caller's."""
+        number = of_text(peer)
+        why, refusal = self.rules.why_not(number) if self.rules is not None else "", Refusal.NETWORK
+        if not why:
+            why, refusal = self._crowd(fd, number), Refusal.CROWD
+        if why:
+            self._refuse(peer, refusal, why)
+        return not why
+
+    def counts(self, fd: int, peer: str) -> None:
+        """One that was let in by another worker, maybe long ago; `peer`: as it was noted, if it was."""
+        number = of_text(peer) if peer else number_of(streams.peer_address(fd))
+        if self.census is not None and number not in self.proxies and (place := site_of(number)):
             with self.lock:
                 self.census.add(fd, place)
 
@@ -81,11 +92,20 @@ class Doorkeeper:
             with self.lock:
                 self.census.remove(fd)
 
-    def _turn_away(self, fd: int, address: streams.Peer, refusal: Refusal, why: str) -> None:
+    def _crowd(self, fd: int, number: int) -> str:
+        """Count it; or why it may not stay."""
+        if self.census is None or number in self.proxies or not (place := site_of(number)):
+            return ""
+        with self.lock:
+            if self.census.try_add(fd, place):
+                return ""
+            there = self.census.count(place)
+        return f"{there} from {text_of_site(place)} are open here, the limit of --max-connections-per-address"
+
+    def _refuse(self, peer: str, refusal: Refusal, why: str) -> None:
         self.count("refused")
         self.count(refusal.value)
-        self.log.say("peer-refused", peer=streams.text_of(address) or streams.peer_text(fd), why=why)
-        streams.abort(fd)
+        self.log.say("peer-refused", peer=peer, why=why)
 
 
 def number_of(address: streams.Peer) -> int:

@@ -102,7 +102,7 @@ class Ending:
             # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
             self.worker.poller.remove(fd)
         self.forget(c)
-        if c.reason == "timeout":
+        if c.reason in ("timeout", "refused"):
             streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
         else:
             streams.close(fd)

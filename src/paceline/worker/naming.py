@@ -42,6 +42,11 @@ class Naming:
             c.reason = "peer"  # it went before it had said it, as a health check does that only connects
             self.ending.close(c, me)
             return True
+        keeper = self.worker.doorkeeper
+        if header.source and keeper is not None and not keeper.takes_named(c.fd, header.source):
+            c.reason = "refused"
+            self.ending.close(c, me)
+            return True
         streams.receive(c.fd, header.length)  # all of it is there
         c.remember_peer(header.source or streams.peer_text(c.fd))
         c.phase = after(c.phase, Event.NAMED)

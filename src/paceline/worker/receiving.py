@@ -87,10 +87,9 @@ class Receiving:
         keeper = self.worker.doorkeeper
         if keeper is None or not keeper.counts_places:
             return True
-        address = streams.peer_address(fd)
         if record.is_new:
-            return keeper.takes(fd, address)
-        keeper.counts(fd, address)
+            return keeper.takes(fd, streams.peer_address(fd))
+        keeper.counts(fd, record.peer)
         return True
 
     def _read(self, arrived: passing.Arrived) -> Record:

@@ -14,7 +14,7 @@ from paceline.host import streams
 from paceline.host.output import Log
 from paceline.host.poller import Poller
 from paceline.host.wakeup import Wakeup
-from paceline.networks import Networks, parse_network
+from paceline.networks import Networks
 from paceline.scoreboard.fields import WORKER
 from paceline.settings import Settings
 from paceline.stats import histogram
@@ -54,7 +54,7 @@ class Worker:
         self.holds = handler.holds
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
-        self.proxies = Networks(parse_network(text) for text in settings.proxy_protocol or ())
+        self.proxies = Networks.of(settings.proxy_protocol)
         """From where connections begin with a header of the PROXY protocol."""
         self.greets = any(self.hook(name) is not None for name in ("connected", "arrived", "disconnected"))
         """Each connection passes through the user's hooks."""
