@@ -84,3 +84,16 @@ def test_a_dump_has_a_section_for_each_worker() -> None:
 def test_nothing_steers_the_terminal() -> None:
     assert shown("a\x1b[2J\tb\r\n\x9b\u2028") == "a\\x1b[2J\tb\\x0d\n\\x9b\\u2028"
     assert "\x1b" not in dump_text([{"slot": 0, "text": "\x1b]0;title\x07"}])
+
+
+def test_who_was_kept_out_is_said_below_the_table() -> None:
+    assert "refused" not in status_text(pictured(TWO))
+    counters = {"refused": 1203, "refused_network": 1200, "refused_crowd": 3, "rate_pauses": 1}
+    text = status_text(replace(pictured(TWO), counters=counters))
+    assert text.split("\n\n")[2].splitlines() == [
+        "refused: 1,203 connections (1,200 by --allow and --deny, 3 by --max-connections-per-address)",
+        "accepting paused 1 time for --max-connection-rate",
+    ]
+    assert "refused: 1 connection (1 by --max-connections-per-address)" in status_text(
+        replace(pictured(TWO), counters={"refused": 1, "refused_crowd": 1})
+    )

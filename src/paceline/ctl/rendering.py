@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paceline.ctl.picture import Picture, Worker
+from paceline.events import counted
 from paceline.supervisor.sentences import size_text, span_text
 
 _GAP = "  "
@@ -54,9 +55,25 @@ def status_text(picture: Picture, width: int | None = None) -> str:
     parts = [_shortened(part, width).replace(" ", _UNBROKEN) for part in head if part]
     lines = _wrapped(" · ".join(parts), width)
     lines += ["", *_table(picture.workers, width)] if picture.workers else []
+    notes = [line for note in _notes(picture.counters) for line in _wrapped(note, width)]
+    lines += ["", *notes] if notes else []
     warnings = [line for warning in picture.warnings for line in _wrapped(warning, width, "! ")]
     lines += ["", *warnings] if warnings else []
     return shown("\n".join(lines) + "\n")
+
+
+def _notes(counters: Mapping[str, int]) -> list[str]:
+    """Who was kept out since the server was started; nothing where nobody was."""
+    notes = []
+    networks, crowd = counters.get("refused_network", 0), counters.get("refused_crowd", 0)
+    if networks or crowd:
+        by = {"--allow and --deny": networks, "--max-connections-per-address": crowd}
+        counts = ", ".join(f"{count:,} by {setting}" for setting, count in by.items() if count)
+        total = networks + crowd
+        notes.append(f"refused: {counted(total, f'{total:,} connection|{total:,} connections')} ({counts})")
+    if pauses := counters.get("rate_pauses", 0):
+        notes.append(f"accepting paused {counted(pauses, 'time')} for --max-connection-rate")
+    return notes
 
 
 def _table(workers: Sequence[Worker], width: int | None) -> list[str]:
