@@ -21,6 +21,7 @@ from leftovers import eventually
 from paceline import clock
 from paceline.addresses import parse_address
 from paceline.handlers import examine
+from paceline.host import streams
 from paceline.host.listeners import close_listener, open_listener
 from paceline.host.output import Log
 from paceline.scoreboard.board import Board
@@ -203,7 +204,8 @@ class Bed:
         ours.settimeout(DEADLINE_S)
         theirs.setblocking(False)
         self._clients.append(ours)
-        if self.parts.accepting.admit(theirs.detach(), 0):
+        is_unnamed = self.worker.is_proxy(streams.peer_address(theirs.fileno()))
+        if self.parts.accepting.admit(theirs.detach(), 0, is_unnamed=is_unnamed):
             self.worker.wakeup.wake()
         return ours
 

@@ -442,6 +442,11 @@ def test_a_file_of_roots_is_given_away_and_nothing_else(tmp_path: Path) -> None:
     with linked.open("ab") as file:
         give_file(1234, file.fileno())
     assert linked.stat().st_uid == 0
+    secret = tmp_path / "secret"
+    secret.touch()
+    with secret.open("rb") as file:
+        give_file(1234, file.fileno())
+    assert secret.stat().st_uid == 0, "whoever only reads it writes no log there"
     before = os.stat("/dev/null").st_uid
     with open("/dev/null", "ab") as nowhere:
         give_file(1234, nowhere.fileno())

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from paceline.errors import HostError
-from paceline.host import rights
-from paceline.host.rights import Account, Kernel, NoAccountError
+from paceline.host import processes, rights
+from paceline.host.rights import KERNEL, Account, Kernel, NoAccountError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -68,6 +68,9 @@ class Fake(Kernel):
         return self.parent
 
     def capabilities(self) -> int:
+        return self.has
+
+    def permitted(self) -> int:
         return self.has
 
     def drop_capabilities(self) -> None:
@@ -152,6 +155,8 @@ def test_whose_this_process_is_already() -> None:
     kernel.ids["gid"] = (34, 34, 34)
     assert not rights.is_ours(WEB, kernel), "it could go back to the saved one"
     kernel.ids["uid"] = (33, 33, 33)
+    assert not rights.is_ours(WEB, kernel), "what it can do is more than that user can"
+    kernel.has = 0
     assert rights.is_ours(WEB, kernel)
 
 
@@ -297,6 +302,39 @@ def test_it_is_tried_beforehand(tmp_path: Path) -> None:
     assert rights.rehearse(who, ["/", "/usr"]) == ""
     assert rights.rehearse(who, ["/", str(tmp_path), "/usr"]) == f"{who.text} cannot read {tmp_path}"
     assert os.geteuid() == 0
+
+
+def test_who_is_that_user_already_loses_what_a_user_cannot_do() -> None:
+    """As in a container with `--user` and `--cap-add`; the groups stay, which it has no right to change."""
+    kernel = Fake(capabilities=1 << 10)  # CAP_NET_BIND_SERVICE
+    kernel.ids = {"groups": [34, 60], "gid": (34, 34, 34), "uid": (33, 33, 33)}
+    assert not rights.is_ours(WEB, kernel)
+    assert rights.why_not(WEB, kernel) == ""
+    rights.become(WEB, kernel)
+    assert kernel.done[0] == "capabilities"
+    assert kernel.ids["groups"] == [34, 60]
+
+
+@as_root
+@forks
+def test_capabilities_that_survived_the_change_of_user_are_dropped() -> None:
+    def kept() -> None:
+        assert processes.prctl(8, 1, 0, 0, 0) == 0  # PR_SET_KEEPCAPS
+        os.setgroups([0, 34])
+        os.setresgid(34, 34, 34)
+        os.setresuid(33, 33, 33)
+        assert not KERNEL.capabilities(), "not in effect, but permitted"
+        assert not rights.is_ours(WEB)
+        rights.become(WEB)
+        assert not KERNEL.permitted()
+
+    assert in_child(kept) == "None"
+
+
+@forks
+def test_a_rehearsal_that_is_killed_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "become", lambda _who: os._exit(9))
+    assert "that was ended from outside" in rights.rehearse(WEB, [])
 
 
 @forks

@@ -234,9 +234,9 @@ def test_shut_in_the_middle_of_a_burst_it_takes_no_more(reason: Shut) -> None:
     with door(None, None, None) as here:
         admit = here.accepting.admit
 
-        def admit_and_shut(fd: int, listener: int) -> bool:
+        def admit_and_shut(fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
             here.worker.gate.shut(reason)
-            return admit(fd, listener)
+            return admit(fd, listener, is_unnamed=is_unnamed)
 
         here.accepting.admit = admit_and_shut  # type: ignore[method-assign]
         here.accept()
@@ -364,7 +364,7 @@ class Sibling:
         self.takes = list(takes)
         self.asked: list[int] = []
 
-    def try_pass(self, fd: int, listener: int) -> bool:
+    def try_pass(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
         self.asked.append(listener)
         taken = self.takes.pop(0)
         if taken:

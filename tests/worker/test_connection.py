@@ -266,7 +266,9 @@ def test_what_a_connection_owes(found: Connection, owes: Owes) -> None:
 
 
 def test_progress_is_what_the_peer_takes_or_the_messages_it_sends() -> None:
-    assert made(messages=5, sent=7).progress == 5
+    assert made(messages=5, sent=7).progress == 12, "or what is sent to it, while it owes nothing"
+    assert made(messages=5, sent=7, rest=b"x").progress == 5
+    assert made(messages=0, sent=7).progress == 0
     assert made(messages=5, sent=7, out=b"x").progress == 7
 
 

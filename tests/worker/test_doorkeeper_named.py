@@ -71,8 +71,9 @@ def test_each_is_counted_for_himself_and_the_proxy_is_not(first: str, other: str
 
 
 def test_who_was_named_is_counted_where_it_moves_to() -> None:
-    with taker(echo, max_connections_per_address=1, **PROXY) as there:
-        for peer, count in (("192.0.2.7:1", 1), ("192.0.2.8:1", 2), ("192.0.2.7:2", 2), ("", 2), ("127.0.0.1:5", 2)):
+    moves = {"192.0.2.7:1": 1, "192.0.2.8:1": 2, "192.0.2.7:2": 2, "": 2, "unix pid 1 uid 0": 2, "127.0.0.1:5": 3}
+    with taker(echo, max_connections_per_address=1, proxy_protocol=("unix",)) as there:
+        for peer, count in moves.items():
             there.post(encode(Record(listener=0, messages=1, peer=peer)))
             there.take_in()
             assert counted(there.bed) == count, peer

@@ -252,3 +252,9 @@ def test_a_framing_that_wraps_replies_refuses_it_by_name(framing: str, large: Pa
         assert any(
             "a File, for which the framing must send replies as they are" in str(line) for line in worker.log.said
         )
+
+
+@pytest.mark.parametrize("path", [None, 3, ["a"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(TypeError):
+        File(path)

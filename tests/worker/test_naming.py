@@ -5,16 +5,20 @@ import socketserver
 import struct
 from contextlib import suppress
 from ipaddress import IPv4Address
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from leftovers import eventually
+from paceline.host import streams
 from paceline.wire.proxy import SIGNATURE
 from paceline.worker.connection import Connection
+from paceline.worker.gate import Shut
 from paceline.worker.held import HeldSocket
 from paceline.worker.lifecycle import State
-from workerbed import Bed, bed, receive_all, receive_exactly
+from paceline.worker.record import Record, encode
+from takerbed import taker
+from workerbed import Bed, bed, receive_all, receive_exactly, reset
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 50312 443\r\n"
 BINARY = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, 12) + IPv4Address("192.0.2.7").packed * 2
@@ -195,3 +199,63 @@ def test_it_is_no_message_and_not_counted_as_one() -> None:
         client.close()
         worker.wait_closed(1)
         assert worker.thread_total("messages") == 2
+
+
+@pytest.mark.parametrize("is_denied", [False, True])
+def test_one_that_was_reset_before_it_was_accepted_is_a_proxys(is_denied: bool) -> None:
+    """The kernel does not know its address any more; what it has sent is no message."""
+    seen: list[bytes] = []
+    denied: dict[str, Any] = {"deny": ("192.0.2.0/24",)} if is_denied else {}
+    with bed(seen.append, listen=True, run=False, **denied, **LOOPBACK) as worker:
+        client = worker.call_in()
+        client.sendall(LINE + b"hello")
+        reset(client)
+        worker.worker.gate.open(Shut.STARTING)
+        (fd,) = worker.parts.accepting.listeners
+        worker.parts.accepting.accept(fd, cast("Any", None))
+        if found := worker.connections():
+            assert found[0].phase is State.UNNAMED
+        assert not seen
+
+
+def test_the_rest_of_a_header_that_comes_with_the_end_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bed(who, **LOOPBACK) as worker:
+        client = worker.connect_tcp()
+        peek, half = streams.peek, LINE[:20]
+
+        def slow(fd: int, most: int) -> bytes:
+            seen = peek(fd, most)
+            if seen == half:
+                client.sendall(LINE[20:] + b"hello")
+                client.shutdown(socket.SHUT_WR)
+            return seen
+
+        monkeypatch.setattr(streams, "peek", slow)
+        client.sendall(half)
+        assert receive_all(client) == b"192.0.2.7:50312"
+        client.close()
+        worker.wait_closed(1)
+
+
+@pytest.mark.parametrize("has_setting", [False, True])
+def test_whether_it_is_named_travels_with_it(has_setting: bool) -> None:
+    """A reload that brings or takes --proxy-protocol changes nothing for who is there."""
+    with taker(who, proxy_protocol=("unix",) if has_setting else None) as there:
+        there.post(encode(Record(listener=0, is_unnamed=True)))
+        (unnamed,) = there.take_in()
+        there.post(encode(Record(listener=0)))
+        (other,) = there.take_in()
+        assert (unnamed.phase, other.phase) == (State.UNNAMED, State.OPEN)
+        first, second = there.seats.clients
+        first.sendall(LINE + b"hello")
+        assert receive_exactly(first, 15) == b"192.0.2.7:50312"
+        second.sendall(b"hello")
+        assert second.recv(100).startswith(b"unix pid ")
+
+
+def test_a_held_socket_of_a_proxy_that_names_nobody_has_the_proxys_address() -> None:
+    left, right = socket.socketpair()
+    held = HeldSocket(left.detach(), cast("Any", None), "here", None, 10.0, peer="a peer that is gone")
+    with right:
+        assert held.peer_address == ""
+        socket.socket(fileno=held.give_back()).close()

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -233,3 +233,62 @@ def test_what_the_framing_cannot_send_costs_the_connection_and_is_said() -> None
         client.close()
         worker.wait_closed(1)
         assert worker.log.find("reply-refused")
+
+
+def test_what_no_buffer_could_hold_is_refused_as_that() -> None:
+    room = Room()
+    with bed(room, max_buffer=4096) as worker:
+        joined(worker, room, 1)
+        (member,) = room.members.values()
+        with pytest.raises(ValueError, match=r"was given 4,097 bytes, more than the 4,096 of --max-buffer"):
+            member.send(bytes(4097))
+
+
+def test_whoever_has_the_lock_may_come_again() -> None:
+    """Python runs `__del__` and signal handlers in the middle of a push, and they may push."""
+    room = Room()
+    with bed(room, framing="line") as worker:
+        (client,) = joined(worker, room, 1)
+        (member,) = room.members.values()
+        with worker.worker.pushing.lock:
+            member.send(b"within")
+        assert receive_exactly(client, 7) == b"within\n"
+
+
+def test_a_forked_process_sends_nothing() -> None:
+    room = Room()
+    with bed(room, framing="line") as worker:
+        joined(worker, room, 1)
+        (member,) = room.members.values()
+        worker.worker.pushing.forked = True  # as `on_forked_child` does there
+        with pytest.raises(BrokenPipeError, match="was forked by a handler"):
+            member.send(b"x")
+
+
+def test_who_is_sent_to_is_not_idle() -> None:
+    room = Room()
+    with bed(room, run=False, framing="line", idle_timeout=60.0) as worker:
+        worker.connect()
+        (c,) = worker.connections()
+        c.messages = 1
+        before = c.progress
+        c.sent += 7
+        assert c.progress != before
+        c.rest = b"half"
+        before = c.progress
+        c.sent += 7
+        assert c.progress == before, "but that is no part of a message"
+
+
+def test_pushed_to_while_it_is_left_unread_it_is_looked_at() -> None:
+    """A handover: the note of the push lies in `pending` when the connection is parked."""
+    with bed(Room(), run=False, framing="line") as worker:
+        worker.connect()
+        (c,) = worker.connections()
+        tables, serving = worker.worker.tables, worker.parts.serving
+        assert tables.parked.pop(c.fd) is c
+        tables.ready.clear()
+        tables.pending.add(c.fd)
+        assert serving.leave_unread(c, cast("Any", None))
+        assert c.fd not in worker.worker.unread
+        assert [fd for fd, _ in tables.ready] == [c.fd]

@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -151,6 +152,14 @@ def test_each_has_a_thread_while_it_runs() -> None:
 def listener() -> Any:
     with socket.create_server(("127.0.0.1", 0)) as found:
         yield found
+
+
+def test_a_server_at_a_path_has_no_port(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as at_path:
+        at_path.bind(str(tmp_path / "s"))
+        server = RequestCall(socketserver.BaseRequestHandler, at_path).server
+        assert server.server_name == ""
+        assert not hasattr(server, "server_port")
 
 
 def test_a_server_has_what_handlers_ask_for(listener: socket.socket) -> None:

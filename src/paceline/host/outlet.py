@@ -177,6 +177,8 @@ def give_file(uid: int, fd: int = 2) -> None:
     """
     with contextlib.suppress(OSError):  # not open; or a file system that has no owners
         found = os.fstat(fd)
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            return
         if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1:
             os.fchown(fd, uid, -1)
 

@@ -147,9 +147,11 @@ class Kernel:
 
     def capabilities(self) -> int:
         """Those in effect, as bits (CapEff of proc_pid_status(5)); where there is no /proc, root has all."""
-        with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as lines:
-            return next(int(line.split()[1], 16) for line in lines if line.startswith(b"CapEff:"))
-        return -1 if os.geteuid() == ROOT else 0
+        return _capabilities(b"CapEff:")
+
+    def permitted(self) -> int:
+        """Those that can be put into effect."""
+        return _capabilities(b"CapPrm:")
 
     def drop_capabilities(self) -> None:
         """All, from all sets of this thread but the bounding one.  Raises OSError."""
@@ -181,6 +183,12 @@ class Kernel:
             os.kill(os.getpid(), number)
 
 
+def _capabilities(row: bytes) -> int:
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as lines:
+        return next(int(line.split()[1], 16) for line in lines if line.startswith(row))
+    return -1 if os.geteuid() == ROOT else 0
+
+
 KERNEL = Kernel()
 
 
@@ -188,14 +196,23 @@ KERNEL = Kernel()
 
 
 def is_ours(who: Account, kernel: Kernel = KERNEL) -> bool:
-    """This process belongs to it already, by all its ids."""
+    """This process belongs to it already, by all its ids, and can do nothing that a user cannot."""
+    return _has_ids(who, kernel) and (who.uid == ROOT or not kernel.permitted())
+
+
+def _has_ids(who: Account, kernel: Kernel) -> bool:
     return kernel.getresuid() == (who.uid,) * 3 and kernel.getresgid() == (who.gid,) * 3
+
+
+def _groups_stay(who: Account, kernel: Kernel) -> bool:
+    """The ids are right, and we may not change the groups: they are what whoever started us has chosen."""
+    return _has_ids(who, kernel) and not kernel.capabilities() >> _CAP_SETGID & 1
 
 
 def why_not(who: Account, kernel: Kernel = KERNEL) -> str:
     """What is missing to become it, with the remedy; empty: nothing is."""
     has = kernel.capabilities()
-    needed = [("CAP_SETGID", _CAP_SETGID)]
+    needed = [] if _has_ids(who, kernel) else [("CAP_SETGID", _CAP_SETGID)]
     if kernel.getresuid() != (who.uid,) * 3:
         needed.append(("CAP_SETUID", _CAP_SETUID))
     missing = [name for name, bit in needed if not has >> bit & 1]
@@ -213,10 +230,13 @@ def become(who: Account, kernel: Kernel = KERNEL) -> None:
     Raises HostError; then this process may be half of each, and must end.
     """
     parent, death, dumpable = kernel.getppid(), kernel.death_signal(), kernel.is_dumpable()
+    groups_stay = _groups_stay(who, kernel)
     try:
-        kernel.setgroups(list(who.groups))
-        kernel.setresgid(who.gid, who.gid, who.gid)
-        kernel.setresuid(who.uid, who.uid, who.uid)
+        if not groups_stay:
+            kernel.setgroups(list(who.groups))
+        if not _has_ids(who, kernel):
+            kernel.setresgid(who.gid, who.gid, who.gid)
+            kernel.setresuid(who.uid, who.uid, who.uid)
         if who.uid != ROOT:
             kernel.drop_capabilities()
     except OSError as error:
@@ -224,7 +244,7 @@ def become(who: Account, kernel: Kernel = KERNEL) -> None:
             f"cannot become {who.text}: {error.strerror}; in a container, its user namespace must know these numbers "
             f"(user_namespaces(7)) and the capabilities SETUID and SETGID must be given"
         ) from error
-    ways = list(_ways_back(who, kernel))
+    ways = list(_ways_back(who, kernel, groups_stay=groups_stay))
     if ways:
         raise HostError(f"became {who.text}, but {' and '.join(ways)}: this system does not let rights be given up")
     if dumpable:
@@ -233,10 +253,10 @@ def become(who: Account, kernel: Kernel = KERNEL) -> None:
         kernel.die_with_parent(parent, death)
 
 
-def _ways_back(who: Account, kernel: Kernel) -> Iterator[str]:
+def _ways_back(who: Account, kernel: Kernel, *, groups_stay: bool) -> Iterator[str]:
     if kernel.getresuid() != (who.uid,) * 3 or kernel.getresgid() != (who.gid,) * 3:
         yield "its ids are others"
-    if {*kernel.getgroups()} - {who.gid} != {*who.groups} - {who.gid}:
+    if not groups_stay and {*kernel.getgroups()} - {who.gid} != {*who.groups} - {who.gid}:
         yield "its groups are others"
     if who.uid == ROOT:
         return
@@ -252,6 +272,9 @@ def _ways_back(who: Account, kernel: Kernel) -> Iterator[str]:
             yield way
 
 
+_WELL = "all is well"
+
+
 def rehearse(who: Account, needed: Sequence[str]) -> str:
     """Become it in a child, and see there whether that user may read these folders and files; empty: all is well.
 
@@ -263,7 +286,7 @@ def rehearse(who: Account, needed: Sequence[str]) -> str:
         try:
             become(who)
             hidden = [path for path in needed if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0))]
-            text = f"{who.text} cannot read {hidden[0]}" if hidden else ""
+            text = f"{who.text} cannot read {hidden[0]}" if hidden else _WELL
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent shall hear it
             text = str(error) or repr(error)
         try:
@@ -274,7 +297,9 @@ def rehearse(who: Account, needed: Sequence[str]) -> str:
     with open(reader, "rb") as said:
         text = said.read().decode(errors="replace")
     processes.reap_soon(pid)
-    return text
+    if not text:
+        return f"whether this process can become {who.text} was tried in another one, and that was ended from outside"
+    return "" if text == _WELL else text
 
 
 def forbid_new(kernel: Kernel = KERNEL) -> None:

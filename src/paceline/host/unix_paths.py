@@ -49,7 +49,7 @@ class Made:
         fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+            if (found.st_dev, found.st_ino) == (self.device, self.inode) and _is_ours(found):
                 os.chown(f"/proc/self/fd/{fd}", uid, gid)
         finally:
             os.close(fd)
@@ -95,12 +95,19 @@ def _listen_if_free(bound: str, path: str, backlog: int) -> tuple[socket.socket,
                 raise _TakenError from None
             raise
         found = os.lstat(bound)
+        if not _is_ours(found):
+            raise _TakenError  # where others may write, they may be quick
         undo.callback(Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid()).remove)
         opened.listen(backlog)
         if bound != path:
             os.rename(bound, path)
         undo.pop_all()
     return opened, Made(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """A socket of ours with no other name, as one is that was made a moment ago."""
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
 
 
 def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:

@@ -106,7 +106,7 @@ class Accepting:
                 return
             address = None
             try:
-                if keeper is None:
+                if keeper is None and not worker.proxies:
                     accepted = streams.accept(listener.socket)
                 else:
                     accepted, address = streams.accept_from(listener.socket)
@@ -117,16 +117,21 @@ class Accepting:
             worker.count("accepted")
             if keeper is not None and not keeper.lets_in(accepted, address):
                 continue
-            if self.giving is None or not self.giving.try_pass(accepted, listener.index):
+            is_unnamed = worker.is_proxy(address)
+            if self.giving is None or not self.giving.try_pass(accepted, listener.index, is_unnamed=is_unnamed):
                 if keeper is not None and not keeper.takes(accepted, address):
                     continue
-                self.admit(accepted, listener.index)
+                self.admit(accepted, listener.index, is_unnamed=is_unnamed)
             if keeper is not None:
                 keeper.spend()
 
-    def admit(self, fd: int, listener: int) -> bool:
-        """A fresh connection becomes ours.  True: there is something to do for it already, and it is in `ready`."""
-        return self.enter(Connection(fd, self.way_in(listener), self.worker.first_state(fd)))
+    def admit(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
+        """A fresh connection becomes ours; `is_unnamed`: a proxy's.
+
+        True: there is something to do for it already, and it is in `ready`.
+        """
+        phase = State.UNNAMED if is_unnamed else self.worker.first_state
+        return self.enter(Connection(fd, self.way_in(listener), phase))
 
     def enter(self, connection: Connection) -> bool:
         """The same for a connection as it is.  Called by the leader, and by the watcher for what siblings gave us."""

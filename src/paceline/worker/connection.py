@@ -161,7 +161,8 @@ class Connection:
 
         It is framed as a reply is, comes behind the messages that were sent before it, and never in the middle of a
         reply.  Returns at once.  Raises BlockingIOError when the peer does not read and more than `--max-buffer` would
-        wait for it; BrokenPipeError when it is closed, or has moved to another worker; TypeError.
+        wait for it; BrokenPipeError when it is closed, or has moved to another worker; ValueError when it is longer
+        than `--max-buffer` by itself; TypeError.
         """
         if not isinstance(message, bytes | bytearray | memoryview):
             raise TypeError(f"connection.send() takes bytes, and not {type(message).__name__}")
@@ -197,8 +198,10 @@ class Connection:
 
     @property
     def progress(self) -> int:
-        """What changes when the peer does what it owes."""
-        return self.sent if self.out is not None else self.messages
+        """What changes when the peer does what it owes; of one that owes nothing, also when something is sent to it."""
+        if self.out is not None:
+            return self.sent
+        return self.messages + self.sent if self.messages and self.rest is None else self.messages
 
 
 class WayIn:

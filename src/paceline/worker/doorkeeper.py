@@ -64,7 +64,10 @@ class Doorkeeper:
 
     def takes(self, fd: int, address: streams.Peer) -> bool:
         """By the number of those that are here, with which it is counted.  False: as above."""
-        if why := self._crowd(fd, number_of(address)):
+        number = number_of(address)
+        if number in self.proxies:
+            return True
+        if why := self._crowd(fd, number):
             self._refuse(streams.text_of(address), Refusal.CROWD, why)
             streams.abort(fd)
         return not why
@@ -81,8 +84,11 @@ class Doorkeeper:
 
     def counts(self, fd: int, peer: str) -> None:
         """One that was let in by another worker, maybe long ago; `peer`: as it was noted, if it was."""
-        number = of_text(peer) if peer else number_of(streams.peer_address(fd))
-        if self.census is not None and number not in self.proxies and (place := site_of(number)):
+        number = number_of(streams.peer_address(fd))
+        if number in self.proxies:
+            named = of_text(peer) if peer else number
+            number = UNIX if named == number else named
+        if self.census is not None and (place := site_of(number)):
             with self.lock:
                 self.census.add(fd, place)
 
@@ -94,7 +100,7 @@ class Doorkeeper:
 
     def _crowd(self, fd: int, number: int) -> str:
         """Count it; or why it may not stay."""
-        if self.census is None or number in self.proxies or not (place := site_of(number)):
+        if self.census is None or not (place := site_of(number)):
             return ""
         with self.lock:
             if self.census.try_add(fd, place):

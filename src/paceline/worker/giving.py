@@ -82,7 +82,7 @@ class Giving:
         self.writers = [inbox.writer for inbox in inboxes]
         self.asks_taker = worker.doorkeeper is not None and worker.doorkeeper.counts_places
         """Who takes a fresh connection may refuse it: it counts where it is."""
-        self.charge = in_flight.charge_of(encode(Record(listener=0, is_new=self.asks_taker)))
+        self.charge = in_flight.charge_of(encode(self._fresh(0, is_unnamed=bool(worker.proxies))))
 
     def siblings(self, *, any_generation: bool = False) -> Iterator[Sibling]:
         """Those that can take a connection now."""
@@ -111,11 +111,14 @@ class Giving:
         """How many connections lie in the inbox of a seat, whoever passed them."""
         return in_flight.charged_bytes(self.writers[seat]) // self.charge
 
-    def try_pass(self, fd: int, listener: int) -> bool:
+    def _fresh(self, listener: int, *, is_unnamed: bool) -> Record:
+        return Record(listener=listener, is_new=self.asks_taker, is_unnamed=is_unnamed)
+
+    def try_pass(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
         """Give the fresh connection away if a sibling should have it.  True: it is not ours any more."""
         mine = len(self.worker.tables.open) + self.waiting(self.seat) + 1
         seat = choose(mine, self.siblings(), self.waiting)
-        if seat is None or not self._send(seat, fd, encode(Record(listener=listener, is_new=self.asks_taker))):
+        if seat is None or not self._send(seat, fd, encode(self._fresh(listener, is_unnamed=is_unnamed))):
             return False
         streams.let_go(fd)
         self.worker.count("passed")
@@ -141,10 +144,13 @@ class Giving:
                 was_polled, c.polled = c.polled, False
                 if was_polled:
                     self.worker.poller.remove(c.fd)
+                is_given = False
                 with self.worker.pushing.lock:
-                    is_given = c.pushed is None and self._send(taker.seat, c.fd, record, beside)
-                    if is_given:
+                    if c.pushed is None:
                         c.pushed_bytes = GONE
+                        is_given = self._send(taker.seat, c.fd, record, beside)
+                        if not is_given:
+                            c.pushed_bytes = 0
                 if is_given:
                     takers.on_given(taker)
                     self._let_go(c)
@@ -197,6 +203,7 @@ class Giving:
             listener=c.way_in.index,
             passes=passes,
             greeted=c.greeted,
+            is_unnamed=c.phase is State.UNNAMED,
             messages=c.messages,
             peer=c.known_peer,
             generation=self.generation if rest and is_cut else 0,

@@ -75,9 +75,9 @@ class HeldSocket(socket.socket):
     @property
     def peer_address(self) -> Any:
         """The same in the shape of getpeername; of one for whom a proxy has connected, the address that it says."""
-        if not self._is_named or self.peer.startswith("unix"):
-            return self.getpeername()
         host, _, port = self.peer.rpartition(":")
+        if not self._is_named or not port.isdecimal():
+            return self.getpeername()
         return (host.strip("[]"), int(port), 0, 0) if host.startswith("[") else (host, int(port))
 
     @property

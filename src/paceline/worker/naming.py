@@ -24,6 +24,7 @@ class Naming:
     def go_on(self, c: Connection, me: Member) -> bool:
         """Look at what has arrived.  False: more is to come; else it has a name now, or is closed.  Its owner's."""
         try:
+            is_all = streams.is_at_end(c.fd)  # asked first: what comes after that is looked at again
             seen = streams.peek(c.fd, LONGEST)
             header = parse(seen) if seen else None
         except BlockingIOError:
@@ -37,7 +38,7 @@ class Naming:
             self.ending.close(c, me)
             return True
         if header is None:
-            if seen and not streams.is_at_end(c.fd):
+            if seen and not is_all:
                 return False
             c.reason = "peer"  # it went before it had said it, as a health check does that only connects
             self.ending.close(c, me)
@@ -48,6 +49,8 @@ class Naming:
             self.ending.close(c, me)
             return True
         streams.receive(c.fd, header.length)  # all of it is there
+        if c.owed is not None:
+            c.owed -= header.length
         c.remember_peer(header.source or streams.peer_text(c.fd))
         c.phase = after(c.phase, Event.NAMED)
         return True

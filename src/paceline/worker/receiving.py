@@ -116,11 +116,12 @@ class Receiving:
 
     def _restored(self, fd: int, record: Record) -> Connection:
         """The connection as the other one had it.  Raises MalformedRecord, and UsageError for what is no state."""
-        phase = State.OPEN
-        if record.greeted and self.worker.hook("arrived") is not None:
+        if record.is_unnamed:
+            phase = State.UNNAMED
+        elif record.greeted and self.worker.hook("arrived") is not None:
             phase = State.FRESH
-        elif record.is_fresh:  # a proxy has named whoever has a name
-            phase = self.worker.first_state(-1 if record.peer else fd)
+        else:
+            phase = self.worker.first_state if record.is_fresh else State.OPEN
         c = Connection(fd, self.way_in(record.listener), phase)
         c.passes, c.passed_at = record.passes, record.messages
         c.messages, c.greeted = record.messages, record.greeted

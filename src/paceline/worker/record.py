@@ -9,6 +9,7 @@ should be, have their defaults (but for the listener: without it, nothing is kno
     listener, passes     by which listener it came; how often it was passed since it was last served
     greeted, messages    whether `connected` was called; how many messages were taken from it
     new                  it was accepted a moment ago: whoever takes it may still refuse it
+    unnamed              it is a proxy's, which has not said yet for whom it has connected
     peer                 who it is, where that was noted
     generation, framing  of the worker that wrote it, which say what `rest` means
     state                how many bytes of state follow
@@ -55,6 +56,7 @@ class Record:
     passes: int = 1
     greeted: bool = False
     is_new: bool = False
+    is_unnamed: bool = False
     messages: int = 0
     peer: str = ""
     generation: int = 0
@@ -86,6 +88,8 @@ def encode(record: Record, *, in_memory: bool = False) -> bytes:
             header[name] = value
     if record.is_new:
         header["new"] = True
+    if record.is_unnamed:
+        header["unnamed"] = True
     if state:
         header["state"] = len(state)
     if record.rest:
@@ -122,6 +126,7 @@ def decode(encoded: bytes, memory: bytes | None = None) -> Record:
         passes=_number(header, "passes", 1),
         greeted=header.get("greeted") is True,
         is_new=header.get("new") is True,
+        is_unnamed=header.get("unnamed") is True,
         messages=_number(header, "messages"),
         peer=_text(header, "peer"),
         generation=_number(header, "generation"),

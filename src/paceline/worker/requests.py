@@ -54,11 +54,12 @@ class Server:
 
     @cached_property
     def server_name(self) -> str:
-        host = self.server_address[0] if isinstance(self.server_address, tuple) else self.server_address
-        return socket.getfqdn(host)
+        return socket.getfqdn(self.server_address[0]) if isinstance(self.server_address, tuple) else ""
 
     @property
     def server_port(self) -> int:
+        if not isinstance(self.server_address, tuple):
+            raise AttributeError("a Unix socket has no port")  # noqa: TRY004 - asked with hasattr
         return int(self.server_address[1])
 
     def shutdown(self) -> None:

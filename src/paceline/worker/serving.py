@@ -189,7 +189,9 @@ class Serving:
             elif c.phase is State.FRESH:
                 self.put(c, calls.greet(c, me), me)
             elif c.pushed is not None:
-                moved += self.put(c, worker.pushing.take(c), me)
+                pushed = worker.pushing.take(c)
+                budget -= len(pushed)
+                moved += self.put(c, pushed, me)
             elif c.queue:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
@@ -199,7 +201,7 @@ class Serving:
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
                     self.ending.break_off(c, c.rest.error)
-                elif worker.hands_over and self.leave_unread(c):
+                elif worker.hands_over and self.leave_unread(c, me):
                     return None
                 elif worker.holds and (worker.holds_at_once or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
@@ -236,14 +238,17 @@ class Serving:
             return Reading.ONCE
         return Reading.ONCE if c.owed > 0 else Reading.NOT
 
-    def leave_unread(self, c: Connection) -> bool:
+    def leave_unread(self, c: Connection, me: Member) -> bool:
         """In a handover, with nothing in hand: park it, and the watcher gives it away or has it read on.
 
-        False: it is still owned, because it cannot be given away as it is, or something has just come.
+        False: it is still owned, because it cannot be given away as it is.
         """
-        if type(c.rest) not in _MOVABLE_RESTS or c.fd in self.worker.stays or self.park(c):
+        if type(c.rest) not in _MOVABLE_RESTS or c.fd in self.worker.stays:
             return False
-        self.worker.unread.add(c.fd)
+        if self.park(c):
+            self.requeue(c, me)  # something has come, which may be ours to say
+        else:
+            self.worker.unread.add(c.fd)
         return True
 
     def put(self, c: Connection, replies: list[bytes], me: Member) -> int:

@@ -113,15 +113,18 @@ class Worker:
         Its copies of our descriptors would keep the epoll set reporting and the listeners open.  No lock may be taken
         here: another thread may have held it when the process was forked.
         """
-        self.forked = True
+        self.forked = self.pushing.forked = True
         self.crew.roles.leader = None  # a call that returns into our loop goes the slow way, which looks at `forked`
         self.poller.close()
         self.wakeup.close()
 
-    def first_state(self, fd: int) -> State:
-        """Of a connection that nothing has been read of; -1: of one whose peer is known."""
-        if self.proxies and fd >= 0 and number_of(streams.peer_address(fd)) in self.proxies:
-            return State.UNNAMED
+    def is_proxy(self, address: streams.Peer) -> bool:
+        """Whether who connects from there says first for whom; None: by a Unix socket."""
+        return bool(self.proxies) and number_of(address) in self.proxies
+
+    @property
+    def first_state(self) -> State:
+        """Of a connection that nothing has been read of, by no proxy."""
         return State.FRESH if self.greets else State.OPEN
 
     def hook(self, name: str) -> Callable[..., Any] | None:
