@@ -1,10 +1,9 @@
 """What a user writes around a handler: the decorators and what they note, the hooks, a reply that closes.  Pure."""
 
-import os
 import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from paceline.errors import TargetError
 
@@ -47,6 +46,12 @@ class Close:
         return f"Close({self.reply!r})"
 
 
+class _Path(Protocol):
+    """A pathlib.Path, or what else stands for the name of a file."""
+
+    def __fspath__(self) -> str | bytes: ...
+
+
 class File:
     """A reply, or a piece of one, that is a file: `return File("large.bin")`.  It never passes through Python.
 
@@ -59,10 +64,10 @@ class File:
 
     __slots__ = ("count", "offset", "path")
 
-    def __init__(
-        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], offset: int = 0, count: int | None = None
-    ) -> None:
-        self.path: str | bytes = os.fspath(path)
+    def __init__(self, path: str | bytes | _Path, offset: int = 0, count: int | None = None) -> None:
+        if not isinstance(path, str | bytes) and not hasattr(path, "__fspath__"):
+            raise TypeError(f"File: path is the name of a file, and not {described(path)}")
+        self.path: str | bytes = path if isinstance(path, str | bytes) else path.__fspath__()
         for name, value in (("offset", offset), ("count", count)):
             if type(value) is not int and (name == "offset" or value is not None):
                 raise TypeError(f"File: {name} is a whole number of bytes, and not {described(value)}")
