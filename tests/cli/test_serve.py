@@ -37,6 +37,7 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "chdir": "/",
         "heartbeat": "3",
         "max_rss": "64m",
+        "max_buffered": "64m",
         "max_messages_jitter": "0.5",
         "probe_reply": "yes",
         "user": "root",

@@ -72,6 +72,7 @@ def test_the_documented_defaults() -> None:
             backlog=2048,
             max_message=1024 * 1024,
             max_buffer=1024 * 1024,
+            max_buffered=128 * 1024 * 1024,
             first_byte_timeout=None,
             message_timeout=20.0,
             min_rate=500,

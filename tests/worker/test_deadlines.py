@@ -107,7 +107,12 @@ def test_another_debt_or_progress_starts_it_anew(owes: Owes, progress: int) -> N
 
 
 steps = st.lists(
-    st.tuples(st.floats(0.01, 5), st.sampled_from(Owes), st.integers(0, 2), st.integers(0, 1_000)),
+    st.tuples(
+        st.floats(0.01, 5),
+        st.sampled_from([owes for owes in Owes if owes is not Owes.ROOM]),
+        st.integers(0, 2),
+        st.integers(0, 1_000),
+    ),
     min_size=1,
     max_size=30,
 )

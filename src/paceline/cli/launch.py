@@ -50,6 +50,7 @@ class Keywords(TypedDict, total=False):
     backlog: int
     max_message: int | str
     max_buffer: int | str
+    max_buffered: int | str | None
     first_byte_timeout: float | str | None
     message_timeout: float | str | None
     min_rate: int | str | None

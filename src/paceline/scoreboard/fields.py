@@ -118,6 +118,7 @@ WORKER_FIELDS: tuple[Field, ...] = (
     Field("closed_handler", _C, "connections", "closed because the handler asked for it"),
     Field("closed_error", _C, "connections", "closed because the handler raised or gave a wrong reply"),
     Field("closed_timeout", _C, "connections", "closed because a time limit passed"),
+    Field("closed_buffered", _C, "connections", "closed because too much was kept for all of them together"),
     Field("closed_broken", _C, "connections", "closed because the peer broke the framing or a size limit"),
     Field("closed_drain", _C, "connections", "closed because the worker leaves"),
     Field("closed_refused", _C, "connections", "closed because a proxy named somebody who is refused"),

@@ -145,6 +145,11 @@ class Settings:
         "the most that is kept for a peer that does not read its replies; a peer for whom it is not enough is "
         "disconnected; a single reply that is larger is refused, unless it is returned in pieces (an iterable)",
         "new workers")  # fmt: skip
+    max_buffered: int | None = _row(
+        128 * MIB, Size(low=MIB, high=1024 * GIB, word="off", metavar="SIZE|off"), SIZES,
+        "the most that a worker keeps for all its peers together, of replies that they do not read and messages that "
+        "they do not finish; over it those for whom the most is kept are disconnected; looked at once a second",
+        "new workers", also="max_buffers max_buffer_total")  # fmt: skip
     first_byte_timeout: float | None = _row(
         None, _limit(0.01, off=True), PEERS,
         "a peer that connected must send something within this time",

@@ -197,6 +197,13 @@ class Connection:
         return Owes.NOTHING if self.messages else Owes.FIRST_BYTE
 
     @property
+    def kept_bytes(self) -> int:
+        """How much is kept for it: what it does not read, and what it has not finished."""
+        out, rest = self.out, self.rest
+        kept = max(self.pushed_bytes, 0) + (0 if out is None else len(out))
+        return kept + (len(rest) if isinstance(rest, bytes | bytearray) else 0)
+
+    @property
     def progress(self) -> int:
         """What changes when the peer does what it owes; of one that owes nothing, also when something is sent to it."""
         if self.out is not None:

@@ -12,6 +12,8 @@ and never early.
     lingering         `LINGER_S` in all
     header            `proxy_timeout` in all, to say for whom a proxy has connected
     nothing (idle)    `idle_timeout`
+
+What is said of a connection for which too much is kept (`max_buffered`) is said here, too; no clock is looked at.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ class Owes(IntEnum):
     WRITING = 3
     LINGERING = 4
     HEADER = 5
+    ROOM = 6
+    """No time, but memory that others need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Limits:
     idle_s: float | None
     linger_s: float = LINGER_S
     header_s: float = 5.0
+    kept_bytes: int | None = None
+    """The most that is kept for all together."""
 
 
 @dataclass(slots=True)
@@ -91,6 +97,11 @@ def verdict(watch: Watch, limits: Limits) -> str:
             return f"it did not close within {limits.linger_s:g} s after us"
         case Owes.HEADER:
             return f"it did not say for whom it had connected within {limits.header_s:g} s (--proxy-timeout)"
+        case Owes.ROOM:
+            return (
+                f"more than {limits.kept_bytes:,} bytes are kept for all peers of this worker together "
+                f"(--max-buffered), and for this one as much as for few others"
+            )
         case Owes.WRITING:
             return f"it took nothing of the reply that waits for it for {limits.write_s:g} s (--write-timeout)"
         case Owes.REST_OF_MESSAGE:

@@ -78,7 +78,7 @@ class Ending:
     def expire(self, c: Connection, watch: deadlines.Watch, me: Member) -> None:
         """A deadline has passed.  A peer that only was quiet is told by an end-of-file; one that owes is cut off."""
         self.worker.log.say("peer-slow", peer=c.peer, why=deadlines.verdict(watch, self.timing.limits))
-        c.reason = "timeout"
+        c.reason = "buffered" if watch.owes is deadlines.Owes.ROOM else "timeout"
         if watch.owes in (deadlines.Owes.NOTHING, deadlines.Owes.FIRST_BYTE):
             self.calls.end(c, "timeout")
         else:
@@ -102,7 +102,7 @@ class Ending:
             # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
             self.worker.poller.remove(fd)
         self.forget(c)
-        if c.reason in ("timeout", "refused"):
+        if c.reason in ("timeout", "buffered", "refused"):
             streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
         else:
             streams.close(fd)

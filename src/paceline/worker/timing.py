@@ -25,7 +25,10 @@ class Timing:
             write_s=settings.write_timeout,
             idle_s=settings.idle_timeout,
             header_s=settings.proxy_timeout,
+            kept_bytes=settings.max_buffered,
         )
+        self.crowding: dict[int, Connection] = {}
+        """Those that are to go because too much is kept for all together; written by the watcher, as a whole."""
         self.looked_at = 0.0
         """When the watcher last looked; written by the watcher."""
 
@@ -38,8 +41,10 @@ class Timing:
         tables = worker.tables
         self.looked_at = now
         found: list[tuple[int, int]] = []
+        kept = 0
         for fd, c in tables.timed.copy().items():  # one step; an iteration could meet a change
             owes = c.owes
+            kept += c.kept_bytes
             if tables.open.get(fd) is not c or (owes is deadlines.Owes.NOTHING and not worker.times_all):
                 c.watch = None
                 self._stop(fd)
@@ -50,10 +55,26 @@ class Timing:
                 due = deadlines.due_at(c.watch, c.received, self.limits)
                 if due is not None and due <= now:
                     found.append((fd, EXPIRED))
+        found += self._find_crowding(kept)
         if found:
             queued = set(tables.ready)  # of earlier looks, while nobody led
             tables.ready.extend(entry for entry in found if entry not in queued)
             worker.wakeup.wake()
+
+    def _find_crowding(self, kept: int) -> list[tuple[int, int]]:
+        """Those for whom the most is kept, until what is kept for the others is not too much."""
+        most = self.limits.kept_bytes
+        crowding: dict[int, Connection] = {}
+        if most is not None and kept > most:
+            tables = self.worker.tables
+            sizes = [(c.kept_bytes, fd, c) for fd, c in tables.timed.copy().items() if tables.parked.get(fd) is c]
+            for size, fd, c in sorted(sizes, key=lambda each: each[0], reverse=True):
+                if kept <= most or not size:
+                    break
+                kept -= size
+                crowding[fd] = c
+        self.crowding = crowding
+        return [(fd, EXPIRED) for fd in crowding]
 
     def _stop(self, fd: int) -> None:
         """It owes nothing, or is closed; unless its owner has just noted the contrary."""
@@ -64,7 +85,9 @@ class Timing:
             tables.timed[fd] = c
 
     def expired(self, c: Connection) -> deadlines.Watch | None:
-        """The deadline that the watcher saw passing, if it is still passed."""
+        """The deadline that the watcher saw passing, if it is still passed; or that it is to go for its size."""
+        if self.crowding.get(c.fd) is c and c.kept_bytes:
+            return deadlines.Watch(deadlines.Owes.ROOM, c.progress, self.looked_at, c.received)
         watch = c.watch  # once: the watcher may forget it at any moment
         if watch is None or c.is_closed or watch.owes != c.owes or watch.progress != c.progress:
             return None
