@@ -115,11 +115,12 @@ class Accepting:
                     return
                 continue
             worker.count("accepted")
-            if keeper is not None and not keeper.lets_in(accepted, address):
-                continue
             is_unnamed = worker.is_proxy(address)
+            asked = None if is_unnamed else keeper  # for whom a proxy connects is judged when it has said so
+            if asked is not None and not asked.lets_in(accepted, address):
+                continue
             if self.giving is None or not self.giving.try_pass(accepted, listener.index, is_unnamed=is_unnamed):
-                if keeper is not None and not keeper.takes(accepted, address):
+                if asked is not None and not asked.takes(accepted, address):
                     continue
                 self.admit(accepted, listener.index, is_unnamed=is_unnamed)
             if keeper is not None:

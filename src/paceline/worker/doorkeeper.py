@@ -2,8 +2,8 @@
 
 A worker without such a setting has none, and accepting costs what it does without.  What is decided stands in
 admission.py.  The address of a fresh connection comes with accept(2), so that asking costs no system call; of one that
-a sibling gave us the kernel is asked, if it has to be counted.  Proxies (--proxy-protocol) are let in; for whom they
-connect is judged when they have said it (naming.py).
+a sibling gave us the kernel is asked, if it has to be counted.  Of a proxy's connection (--proxy-protocol) nobody
+asks here; for whom it connects is judged when it has said so (naming.py).
 
 `wait_s`, `lets_in`, `takes` and `spend` are the leader's, for fresh connections; `takes` and `counts` the watcher's,
 for those from the inbox; `takes_named` its owner's; `left` is called by whoever ends or gives away a connection
@@ -55,19 +55,16 @@ class Doorkeeper:
 
     def lets_in(self, fd: int, address: streams.Peer) -> bool:
         """By the networks.  False: the connection is reset and its descriptor given back."""
-        if self.rules is None or (number := number_of(address)) in self.proxies:
+        if self.rules is None:
             return True
-        if why := self.rules.why_not(number):
+        if why := self.rules.why_not(number_of(address)):
             self._refuse(streams.text_of(address) or streams.peer_text(fd), Refusal.NETWORK, why)
             streams.abort(fd)
         return not why
 
     def takes(self, fd: int, address: streams.Peer) -> bool:
         """By the number of those that are here, with which it is counted.  False: as above."""
-        number = number_of(address)
-        if number in self.proxies:
-            return True
-        if why := self._crowd(fd, number):
+        if why := self._crowd(fd, number_of(address)):
             self._refuse(streams.text_of(address), Refusal.CROWD, why)
             streams.abort(fd)
         return not why

@@ -88,7 +88,7 @@ class Receiving:
         if keeper is None or not keeper.counts_places:
             return True
         if record.is_new:
-            return keeper.takes(fd, streams.peer_address(fd))
+            return record.is_unnamed or keeper.takes(fd, streams.peer_address(fd))
         keeper.counts(fd, record.peer)
         return True
 
