@@ -59,9 +59,9 @@ ROOMS: Mapping[str, Room] = {
     "worker": Room(
         3,
         pure="roles lifecycle deadlines estimate messages balance overdue record admission",
-        acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held last_resort "
-        "lookout loop naming nearby plan probe process pushing receiving relief reports requests serving stacks tables "
-        "target telling timing watcher worker",
+        acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held held_secure "
+        "last_resort lookout loop naming nearby plan probe process pushing receiving relief reports requests securing "
+        "serving stacks tables target telling timing watcher worker",
     ),
     "supervisor": Room(
         4,

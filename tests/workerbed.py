@@ -31,6 +31,7 @@ from paceline.wire import as_framing
 from paceline.worker.assembly import Parts, assemble
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.gate import Shut
+from paceline.worker.lifecycle import State
 from paceline.worker.messages import Drain, encode
 from paceline.worker.plan import Plan
 from paceline.worker.watcher import REST_S, TICK_S
@@ -205,7 +206,9 @@ class Bed:
         theirs.setblocking(False)
         self._clients.append(ours)
         is_unnamed = self.worker.is_proxy(streams.peer_address(theirs.fileno()))
-        if self.parts.accepting.admit(theirs.detach(), 0, is_unnamed=is_unnamed):
+        accepting = self.parts.accepting
+        phase = State.UNNAMED if is_unnamed else self.worker.first_state
+        if accepting.enter(Connection(theirs.detach(), accepting.way_in(0), phase)):
             self.worker.wakeup.wake()
         return ours
 

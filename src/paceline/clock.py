@@ -17,3 +17,8 @@ sleep = time.sleep
 def wall_seconds() -> float:
     """Seconds since the epoch: for the time stamps of log lines, never for a deadline."""
     return time.time()
+
+
+def date_text(seconds: float) -> str:
+    """`2026-11-26`: the day in UTC of a moment in seconds since the epoch.  Reads no clock."""
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

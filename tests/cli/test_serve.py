@@ -44,11 +44,21 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "group": "root",
         "umask": "027",
         "no_new_privs": "on",
+        "tls_client_cert": "optional",
+        "alpn": "mqtt",
+        "tls_min": "1.3",
+    }
+    asks_for = {
+        "probe_reply": ("--probe", "ping"),
+        "tls_key": ("--tls-cert", "a"),
+        "tls_key_password_file": ("--tls-cert", "a"),
+        "tls_ca": ("--tls-cert", "a", "--tls-client-cert", "required"),
+        "tls_client_cert": ("--tls-cert", "a", "--tls-ca", "b"),
+        "alpn": ("--tls-cert", "a"),
     }
     text = special.get(row.key) or {"Seconds": "1", "Whole": "7", "Choice": "json"}.get(type(row.kind).__name__, "5000")
     written = [text] if row.key == "target" else [row.option, text]
-    if row.key == "probe_reply":
-        written += ["--probe", "ping"]
+    written += asks_for.get(row.key, ())
     assert run("serve", *written).code == 0
     assert getattr(supervisor.settings, row.name) == row.kind.read(text) != row.default
 

@@ -232,13 +232,13 @@ def test_those_that_went_away_between_others_are_no_reason_to_stop() -> None:
 @pytest.mark.parametrize("reason", [reason for reason in Shut if reason is not Shut.STARTING])
 def test_shut_in_the_middle_of_a_burst_it_takes_no_more(reason: Shut) -> None:
     with door(None, None, None) as here:
-        admit = here.accepting.admit
+        enter = here.accepting.enter
 
-        def admit_and_shut(fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
+        def enter_and_shut(connection: Connection) -> bool:
             here.worker.gate.shut(reason)
-            return admit(fd, listener, is_unnamed=is_unnamed)
+            return enter(connection)
 
-        here.accepting.admit = admit_and_shut  # type: ignore[method-assign]
+        here.accepting.enter = enter_and_shut  # type: ignore[method-assign]
         here.accept()
         assert len(here.open) == 1
 
@@ -364,7 +364,7 @@ class Sibling:
         self.takes = list(takes)
         self.asked: list[int] = []
 
-    def try_pass(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
+    def try_pass(self, fd: int, listener: int, phase: State = State.OPEN) -> bool:
         self.asked.append(listener)
         taken = self.takes.pop(0)
         if taken:

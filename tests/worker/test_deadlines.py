@@ -140,6 +140,7 @@ def test_nobody_is_late_who_did_something_within_the_limit(
             Owes.WRITING: limits.write_s,
             Owes.LINGERING: LINGER_S,
             Owes.HEADER: limits.header_s,
+            Owes.HANDSHAKE: limits.handshake_s,
         }[owes]
         if due is None:
             assert allowed is None

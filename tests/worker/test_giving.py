@@ -174,7 +174,7 @@ def parked(sender: Bed) -> Connection:
 def test_only_what_is_open_moves(sender: Bed, phase: State) -> None:
     connection = parked(sender)
     connection.phase = phase
-    assert (reach(connection) is Reach.ANYWHERE) is (phase in (State.OPEN, State.FRESH, State.UNNAMED))
+    assert (reach(connection) is Reach.ANYWHERE) is (phase in (State.OPEN, State.FRESH, State.UNNAMED, State.SECURING))
 
 
 @pytest.mark.parametrize(

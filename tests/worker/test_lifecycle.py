@@ -36,11 +36,12 @@ def test_an_impossible_transition_is_nobodys_mistake_but_ours() -> None:
 
 def test_every_state_is_reached_by_a_connection_that_a_proxy_names_first() -> None:
     assert reachable(State.UNNAMED) == set(State)
-    assert reachable(State.FRESH) == set(State) - {State.UNNAMED}
+    assert reachable(State.SECURING) == set(State) - {State.UNNAMED}
+    assert reachable(State.FRESH) == set(State) - {State.UNNAMED, State.SECURING}
 
 
 def test_every_state_but_the_greeting_is_reached_without_one() -> None:
-    assert reachable(State.OPEN) == set(State) - {State.FRESH, State.UNNAMED}
+    assert reachable(State.OPEN) == set(State) - {State.FRESH, State.UNNAMED, State.SECURING}
 
 
 @pytest.mark.parametrize("event", Event, ids=lambda event: event.name.lower())
@@ -59,7 +60,8 @@ def test_whatever_it_does_a_connection_can_be_lost(state: State) -> None:
 
 def test_nothing_leads_back_so_a_connection_ends() -> None:
     rank = {
-        State.UNNAMED: -1,
+        State.UNNAMED: -2,
+        State.SECURING: -1,
         State.FRESH: 0,
         State.OPEN: 1,
         State.HELD: 2,
@@ -76,7 +78,7 @@ def test_only_an_ending_that_was_ordered_already_changes_nothing() -> None:
     assert loops == {(State.ENDING, Event.CLOSE), (State.CLOSING, Event.CLOSE)}
 
 
-@pytest.mark.parametrize("state", [State.UNNAMED, State.FRESH, State.OPEN, State.HELD])
+@pytest.mark.parametrize("state", [State.UNNAMED, State.SECURING, State.FRESH, State.OPEN, State.HELD])
 def test_an_end_of_ours_always_sends_what_is_left_and_lingers(state: State) -> None:
     assert after(after(state, Event.CLOSE), Event.SENT) is State.LINGERING
     assert State.LINGERING not in reachable(State.OPEN, without=State.CLOSING)

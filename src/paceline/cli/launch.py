@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RUNTIME_VARIABLE = "PACELINE_RUNTIME_DIR"
 """That of host/runtime.py, which is imported later."""
+PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
+"""That of host/certificates.py, which is imported later."""
 UPGRADE_VARIABLES = ("PACELINE_UPGRADE_FD", "PACELINE_UPGRADE_TRY")
 """Those of supervisor/start.py, which is imported later."""
 
@@ -42,6 +44,13 @@ class Keywords(TypedDict, total=False):
     deny: str | list[str] | tuple[str, ...] | None
     max_connections_per_address: int | str | None
     max_connection_rate: float | str | None
+    tls_cert: "str | os.PathLike[str] | list[str] | tuple[str, ...] | None"
+    tls_key: "str | os.PathLike[str] | list[str] | tuple[str, ...] | None"
+    tls_key_password_file: "str | os.PathLike[str] | None"
+    tls_ca: "str | os.PathLike[str] | None"
+    tls_client_cert: str
+    alpn: str | list[str] | tuple[str, ...] | None
+    tls_min: str
     workers: int | str | None
     max_workers: int | str | None
     threads: int
@@ -55,6 +64,7 @@ class Keywords(TypedDict, total=False):
     message_timeout: float | str | None
     min_rate: int | str | None
     proxy_timeout: float | str
+    handshake_timeout: float | str
     write_timeout: float | str
     idle_timeout: float | str | None
     keepalive: float | str | None
@@ -347,7 +357,8 @@ def _working_folder() -> str:
 
 def warn_of_unknown(environment: Iterable[str], log_format: str) -> None:
     """Say which PACELINE_* variables have no effect; they may be somebody else's, so it is no error."""
-    texts = unknown_variables(environment, known={config.VARIABLE, RUNTIME_VARIABLE, *UPGRADE_VARIABLES})
+    known = {config.VARIABLE, RUNTIME_VARIABLE, PASSWORD_VARIABLE, *UPGRADE_VARIABLES}
+    texts = unknown_variables(environment, known)
     if texts:
         from paceline.host.output import Log
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.errors import SettingError
+from paceline.settings.secrecy import oddity
 from paceline.settings.table import BY_KEY, TABLE, Setting, Settings, nearest_setting
 from paceline.settings.values import WrongValueError, quoted
 
@@ -165,6 +166,8 @@ def lay(sources: Sequence[Source]) -> Resolved:
     if settings.workers and settings.max_workers and settings.workers > settings.max_workers:
         limit = origins["max_workers"].origin(BY_KEY["max_workers"])
         raise resolved.refused("workers", f"must be at most {settings.max_workers}, because {limit} says so")
+    if odd := oddity(settings):
+        raise resolved.refused(*odd)
     return resolved
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from paceline.settings.networks import Networks
 from paceline.settings.rights import Account, FileMode
+from paceline.settings.secrecy import Files, Protocols
 from paceline.settings.values import (
     Addresses,
     CallLimit,
@@ -33,6 +34,7 @@ Reload = Literal["new workers", "at once", "restart"]
 
 SERVED = "What is served, and where"
 GUESTS = "Who may connect, and how many"
+SECRECY = "Encryption"
 CREW = "Processes and threads"
 SIZES = "Limits of number and size"
 PEERS = "Limits of time: the peers"
@@ -109,6 +111,38 @@ class Settings:
         "begin with a header of the PROXY protocol, version 1 or 2, that says who the peer really is; may be given "
         "several times, or separated by commas in a single text; off: nobody is a proxy",
         "new workers", also="proxy accept_proxy proxy_networks real_ip trusted_proxies")  # fmt: skip
+    tls_cert: tuple[str, ...] | None = _row(
+        None, Files(word="off", metavar="FILE|off"), SECRECY,
+        "speak TLS on all TCP addresses, with the certificate in this file (PEM; itself first, then those between it "
+        "and the root); given several times, the name that a client asks for (SNI) chooses, and the first one is for "
+        "all others; a file that changes is read again; off: nothing is encrypted",
+        "new workers", also="certfile cert ssl_cert ssl_certfile certificate ssl_certificate")  # fmt: skip
+    tls_key: tuple[str, ...] | None = _row(
+        None, Files(word="cert", metavar="FILE|cert"), SECRECY,
+        "the private key of each --tls-cert, in the same order; cert: they are in the files of the certificates",
+        "new workers", also="keyfile key ssl_key ssl_keyfile ssl_certificate_key private_key")  # fmt: skip
+    tls_key_password_file: str | None = _row(
+        None, Text(word="none", metavar="FILE|none"), SECRECY,
+        "the file with the password of encrypted private keys; none: the variable PACELINE_TLS_KEY_PASSWORD, if there "
+        "is one",
+        "new workers", also="ssl_keyfile_password keyfile_password key_password ssl_password_file")  # fmt: skip
+    tls_ca: str | None = _row(
+        None, Text(word="none", metavar="FILE|none"), SECRECY,
+        "the certificates of those who sign the certificates of clients (PEM)",
+        "new workers", also="ca_certs ssl_ca ssl_ca_certs cafile ssl_client_certificate ca")  # fmt: skip
+    tls_client_cert: str = _row(
+        "none", Choice(choices=("none", "optional", "required"), metavar="WHEN"), SECRECY,
+        "whether a client must show a certificate that --tls-ca has signed",
+        "new workers", also="cert_reqs ssl_cert_reqs ssl_verify_client verify_client client_cert")  # fmt: skip
+    alpn: tuple[str, ...] | None = _row(
+        None, Protocols(word="none", metavar="NAME|none"), SECRECY,
+        "the names of the protocols that may be agreed on in the handshake (ALPN, RFC 7301), the best first; may be "
+        "given several times, or separated by commas in a single text",
+        "new workers", also="alpn_protocols tls_alpn ssl_alpn")  # fmt: skip
+    tls_min: str = _row(
+        "1.2", Choice(choices=("1.2", "1.3"), metavar="VERSION"), SECRECY,
+        "the oldest version of TLS that is spoken",
+        "new workers", also="ssl_version ssl_protocols tls_version ssl_min min_tls_version")  # fmt: skip
     workers: int | None = _row(
         None, Whole(low=1, high=1024, word="auto", metavar="N|auto"), CREW,
         "worker processes; auto: one for each usable core",
@@ -166,6 +200,10 @@ class Settings:
         5.0, _limit(0.01), PEERS,
         "a proxy must have said for whom it has connected within this time",
         "new workers", also="accept_proxy_timeout")  # fmt: skip
+    handshake_timeout: float = _row(
+        5.0, _limit(0.01), PEERS,
+        "a peer must have done its part of the TLS handshake within this time",
+        "new workers", also="tls_timeout tls_handshake_timeout ssl_handshake_timeout")  # fmt: skip
     write_timeout: float = _row(
         10.0, _limit(0.01), PEERS,
         "a peer that has replies waiting must take some of them within this time",

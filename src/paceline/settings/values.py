@@ -338,6 +338,12 @@ class Choice(Kind):
         return folded
 
 
+def text_of_path(raw: object) -> object:
+    """The text of a path (os.PathLike); all else as it is."""
+    path = getattr(raw, "__fspath__", None)
+    return raw if path is None else path()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(Kind):
     """A text or a path; what it names is looked at by whoever uses it."""
@@ -347,8 +353,7 @@ class Text(Kind):
         return "a text that is not empty and holds no NUL"
 
     def body_of(self, raw: object) -> str:
-        path = getattr(raw, "__fspath__", None)
-        text = path() if path is not None else raw
+        text = text_of_path(raw)
         if not isinstance(text, str) or not text.strip() or "\0" in text:
             raise WrongValueError(self.rule)
         return text

@@ -153,11 +153,12 @@ class InsideServer(Server):
         no_signals = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # nobody writes to it
         stack.callback(os.close, no_signals)
         self._plan = Plan.alone(settings, self.handler, listeners, board, control)
+        certificates = process.certificates_of(settings)
         handler, self._spoken = self._load(self._plan)
         if "start" in handler.hooks:
             self._of_the_user(handler.hooks["start"])
         front.enter_context(_SwitchInterval(settings.switch_interval))
-        self._parts = parts = assemble(self._plan, log, handler, self._spoken, no_signals)
+        self._parts = parts = assemble(self._plan, log, handler, self._spoken, no_signals, certificates)
         stack.callback(_give_back, parts)
         if not parts.start():
             raise TargetError(f"{self.name}.thread_start() raised; the log says what")

@@ -86,7 +86,13 @@ class Accepting:
         self.listeners = listeners
         self.giving = giving
         self.ways_in = {
-            listener.index: WayIn(listener.index, listener.text, worker.pushing.push) for listener in listeners.values()
+            listener.index: WayIn(
+                listener.index,
+                listener.text,
+                worker.pushing.push,
+                secures=worker.certificates is not None and listener.kind == "tcp",
+            )
+            for listener in listeners.values()
         }
         self.gone, self.accepted_then = 0, -1  # the leader's: how many went away, and the count of connections then
         # A whole-connection call needs a thread, so this worker may not take a second one before it has another.
@@ -115,38 +121,38 @@ class Accepting:
                     return
                 continue
             worker.count("accepted")
-            is_unnamed = worker.is_proxy(address)
-            asked = None if is_unnamed else keeper  # for whom a proxy connects is judged when it has said so
+            way_in = self.ways_in[listener.index]
+            phase = self._first_phase(way_in, address)
+            asked = None if phase is State.UNNAMED else keeper  # for whom a proxy connects is judged when it says so
             if asked is not None and not asked.lets_in(accepted, address):
                 continue
-            if self.giving is None or not self.giving.try_pass(accepted, listener.index, is_unnamed=is_unnamed):
+            if self.giving is None or not self.giving.try_pass(accepted, listener.index, phase):
                 if asked is not None and not asked.takes(accepted, address):
                     continue
-                self.admit(accepted, listener.index, is_unnamed=is_unnamed)
+                self.enter(Connection(accepted, way_in, phase))
             if keeper is not None:
                 keeper.spend()
 
-    def admit(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
-        """A fresh connection becomes ours; `is_unnamed`: a proxy's.
+    def admit(self, fd: int, listener: int) -> bool:
+        """A fresh connection that needs no introduction becomes ours.  True: as `enter` says."""
+        return self.enter(Connection(fd, self.way_in(listener), self.worker.first_state))
+
+    def enter(self, connection: Connection) -> bool:
+        """A connection becomes ours as it is.  Called by the leader, and by the watcher for what siblings gave us.
 
         True: there is something to do for it already, and it is in `ready`.
         """
-        phase = State.UNNAMED if is_unnamed else self.worker.first_state
-        return self.enter(Connection(fd, self.way_in(listener), phase))
-
-    def enter(self, connection: Connection) -> bool:
-        """The same for a connection as it is.  Called by the leader, and by the watcher for what siblings gave us."""
         worker = self.worker
         tables = worker.tables
-        fd = connection.fd
-        is_unnamed = connection.phase is State.UNNAMED
-        if not connection.known_peer and not is_unnamed and (worker.greets or worker.handler.wants_connection):
+        fd, phase = connection.fd, connection.phase
+        is_introduced = phase is not State.UNNAMED and phase is not State.SECURING
+        if not connection.known_peer and phase is not State.UNNAMED and worker.asks_for_peer:
             connection.remember_peer()
         tables.enter(connection)
-        if worker.times_all or connection.rest is not None or is_unnamed:
+        if worker.times_all or connection.rest is not None or not is_introduced:
             tables.timed[fd] = connection
-        is_ready = connection.phase is State.FRESH or connection.uncut is not None
-        is_ready = is_ready or (worker.holds_at_once and not is_unnamed)
+        is_ready = phase is State.FRESH or connection.uncut is not None
+        is_ready = is_ready or (worker.holds_at_once and is_introduced)
         if is_ready:
             tables.requeue(connection)
         else:
@@ -169,8 +175,17 @@ class Accepting:
         # One that is not ours: it was passed by a worker that knows more listeners than this one was born with.
         known = self.ways_in.get(listener)
         if known is None:
-            known = self.ways_in[listener] = WayIn(listener, f"listener {listener}", self.worker.pushing.push)
+            worker = self.worker
+            secures = worker.certificates is not None
+            known = WayIn(listener, f"listener {listener}", worker.pushing.push, secures=secures)
+            self.ways_in[listener] = known
         return known
+
+    def _first_phase(self, way_in: WayIn, address: streams.Peer) -> State:
+        """Of a connection that was just accepted."""
+        if self.worker.is_proxy(address):
+            return State.UNNAMED
+        return State.SECURING if way_in.secures else self.worker.first_state
 
     def _shut_full(self, count: int) -> None:
         worker = self.worker

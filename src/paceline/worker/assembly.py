@@ -3,6 +3,7 @@
 import sys
 import threading
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from paceline.handlers import Handler
 from paceline.host import descriptors, signal_stacks
@@ -21,6 +22,9 @@ from paceline.worker.requests import RequestCall
 from paceline.worker.serving import Serving
 from paceline.worker.watcher import Watcher
 from paceline.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from paceline.host.certificates import Certificates
 
 MOST_CONNECTIONS = 10_000
 OTHER_DESCRIPTORS = 64
@@ -66,9 +70,16 @@ class Parts:
         return self.first.wait()
 
 
-def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd: int) -> Parts:
+def assemble(
+    plan: Plan,
+    log: Log,
+    handler: Handler,
+    framing: Framing,
+    signal_fd: int,
+    certificates: "Certificates | None" = None,
+) -> Parts:
     """Everything `plan` names, ready to start."""
-    worker = _worker(plan, log, handler, framing)
+    worker = _worker(plan, log, handler, framing, certificates)
     serving = Serving(worker)
     has_siblings = bool(plan.inboxes)
     giving = Giving(worker, plan.board, plan.inboxes, plan.seat, plan.generation) if has_siblings else None
@@ -88,7 +99,7 @@ def assemble(plan: Plan, log: Log, handler: Handler, framing: Framing, signal_fd
     return Parts(worker, serving, accepting, loop, watcher, first)
 
 
-def _worker(plan: Plan, log: Log, handler: Handler, framing: Framing) -> Worker:
+def _worker(plan: Plan, log: Log, handler: Handler, framing: Framing, certificates: "Certificates | None") -> Worker:
     settings = plan.settings
     if handler.kind == "socketserver":
         handler = replace(handler, call=RequestCall(handler.call, plan.listeners[0].socket))
@@ -103,6 +114,7 @@ def _worker(plan: Plan, log: Log, handler: Handler, framing: Framing) -> Worker:
         row=plan.board.layout.worker_index(plan.seat),
         most_connections=most,
         listener_fds=tuple(listener.socket.fileno() for listener in plan.listeners),
+        certificates=certificates,
     )
     worker.gauge("connections_limit", most)
     worker.gauge("threads_limit", settings.threads)

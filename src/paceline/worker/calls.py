@@ -11,7 +11,7 @@ handler counts as blocking, somebody else is promoted before each call.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from paceline import clock
 from paceline.handlers import Close, File, describe
@@ -34,6 +34,8 @@ _AT_HAND: tuple[type, ...] = (type(iter([])), type(iter(())))
 """Iterators whose next pieces are there already: several are sent at once."""
 
 FORKED_CHILD_EXIT = 1
+
+_T = TypeVar("_T")
 
 
 class Calls:
@@ -132,14 +134,21 @@ class Calls:
         It is a call of its own: the disk may block.  Raises BlockingIOError when the peer takes nothing now, and other
         OSErrors when it is gone; what is wrong with the file is the handler's fault.
         """
+        return self._of_file(c, lambda source: source.send(c.fd, most), me) or 0
+
+    def read_of_file(self, c: Connection, most: int, me: Member) -> bytes:
+        """The same where it must be encrypted first: the piece, for the caller to send."""
+        return self._of_file(c, lambda source: source.read(most), me) or b""
+
+    def _of_file(self, c: Connection, take: "Callable[[Sending], _T]", me: Member) -> "_T | None":
         source = c.source
         assert isinstance(source, Sending)
-        sent = 0
+        taken = None
         self._announce(me)
         begun = self._begin() if self.worker.sample_due or self.worker.estimate.blocking else None
         try:
             if source.left:
-                sent = source.send(c.fd, most)
+                taken = take(source)
             if not source.left:
                 c.source = source.then
                 source.close()
@@ -148,7 +157,7 @@ class Calls:
         finally:
             if begun is not None:
                 self._measure(begun, me)
-        return sent
+        return taken
 
     def greet(self, c: Connection, me: Member) -> list[bytes]:
         """`connected` of a fresh connection, `arrived` of one from another worker; what it returns is sent."""
@@ -187,16 +196,7 @@ class Calls:
         worker.crew.promote(me, Why.EAGER)
         words = me.words
         fd = c.fd
-        settings = worker.settings
-        held = HeldSocket(
-            fd,
-            me,
-            c.listener,
-            settings.idle_timeout,
-            settings.write_timeout,
-            on_taken=lambda: self._on_taken(c),
-            peer=c.known_peer,
-        )
+        held = self._socket_of(c, me)
         worker.held.add(fd)
         words[me.fd] = fd
         self._announce(me)
@@ -219,8 +219,32 @@ class Calls:
         worker.sample(me, took, took - (clock.thread_cpu_ns() - cpu))
         if not c.is_closed:
             take_back(held)
+            c.out = held.unsent or None
             c.phase = after(c.phase, Event.CLOSE)
             c.reason = reason
+
+    def _socket_of(self, c: Connection, me: Member) -> HeldSocket:
+        worker = self.worker
+        settings = worker.settings
+        kind = HeldSocket
+        if c.secrecy is not None:
+            from paceline.worker.held_secure import SecureSocket
+
+            kind = SecureSocket
+        held = kind(
+            c.fd,
+            me,
+            c.listener,
+            settings.idle_timeout,
+            settings.write_timeout,
+            on_taken=lambda: self._on_taken(c),
+            on_tls=lambda: worker.log.say("peer-tls", peer=c.peer, listener=c.listener),
+            peer=c.known_peer,
+        )
+        if c.secrecy is not None:
+            held.secure(c.secrecy, b"" if c.uncut is None else bytes(c.uncut), lambda: worker.leaving)
+            c.uncut = None
+        return held
 
     def _on_taken(self, c: Connection) -> None:
         """The handler takes the descriptor away: off the books with it, while the number is still its own."""

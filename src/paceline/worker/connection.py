@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator
 
+    from paceline.wire.tls import Tls, TlsSession
     from paceline.worker.files import Sending
 
     Push = Callable[["Connection", bytes], None]
@@ -84,12 +85,13 @@ class Connection:
     listener  the address it came in by, as text
     messages  how many messages it has sent so far, the present one included
     state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
+    tls       what was agreed in the TLS handshake (paceline.TlsSession); None: it is not encrypted
     send      a message beside the replies, from any thread of the worker
     """
 
     __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
-                 "phase", "polled", "pushed", "pushed_bytes", "queue", "reason", "received", "rest", "sent", "source",
-                 "uncut", "watch", "way_in")  # fmt: skip
+                 "phase", "polled", "pushed", "pushed_bytes", "queue", "reason", "received", "rest", "secrecy", "sent",
+                 "source", "uncut", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._peer: str | None = None
@@ -123,6 +125,8 @@ class Connection:
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
         """Bytes that were received and not yet cut: they come after `queue`."""
+        self.secrecy: Tls | None = None
+        """What decrypts what is received, and encrypts what goes into `out`; made when a handshake begins."""
         self.owed: int | None = None
         """In a drain: how many bytes of what it had sent are still to be read."""
         self.sent = 0
@@ -155,6 +159,10 @@ class Connection:
     @property
     def listener(self) -> str:
         return self.way_in.text
+
+    @property
+    def tls(self) -> "TlsSession | None":
+        return None if self.secrecy is None else self.secrecy.session
 
     def send(self, message: bytes) -> None:
         """Send it a message that is no reply, as soon as that may be: from any thread of this worker, at any time.
@@ -190,6 +198,8 @@ class Connection:
             return Owes.LINGERING
         if self.phase is State.UNNAMED:
             return Owes.HEADER
+        if self.phase is State.SECURING:
+            return Owes.HANDSHAKE
         if self.out is not None:
             return Owes.WRITING
         if self.rest is not None:
@@ -206,7 +216,7 @@ class Connection:
     @property
     def progress(self) -> int:
         """What changes when the peer does what it owes; of one that owes nothing, also when something is sent to it."""
-        if self.out is not None:
+        if self.out is not None and self.phase is not State.SECURING:
             return self.sent
         return self.messages + self.sent if self.messages and self.rest is None else self.messages
 
@@ -214,11 +224,13 @@ class Connection:
 class WayIn:
     """What all connections of one listener share."""
 
-    __slots__ = ("index", "push", "text")
+    __slots__ = ("index", "push", "secures", "text")
 
-    def __init__(self, index: int, text: str, push: "Push | None" = None) -> None:
+    def __init__(self, index: int, text: str, push: "Push | None" = None, *, secures: bool = False) -> None:
         self.index = index
         self.text = text
+        self.secures = secures
+        """TLS is spoken there."""
         self.push = push or _nobody_sends
 
 

@@ -11,6 +11,7 @@ and never early.
     writing           `write_timeout` without one byte taken by the peer
     lingering         `LINGER_S` in all
     header            `proxy_timeout` in all, to say for whom a proxy has connected
+    handshake         `handshake_timeout` in all, to do its part of a TLS handshake
     nothing (idle)    `idle_timeout`
 
 What is said of a connection for which too much is kept (`max_buffered`) is said here, too; no clock is looked at.
@@ -33,6 +34,11 @@ class Owes(IntEnum):
     HEADER = 5
     ROOM = 6
     """No time, but memory that others need."""
+    HANDSHAKE = 7
+
+
+IN_ALL = frozenset({Owes.HEADER, Owes.HANDSHAKE})
+"""What is owed in all, whatever is done meanwhile: the clock goes on while it is our turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Limits:
     idle_s: float | None
     linger_s: float = LINGER_S
     header_s: float = 5.0
+    handshake_s: float = 5.0
     kept_bytes: int | None = None
     """The most that is kept for all together."""
 
@@ -77,6 +84,8 @@ def due_at(watch: Watch, received: int, limits: Limits) -> float | None:
             allowed: float | None = limits.linger_s
         case Owes.HEADER:
             allowed = limits.header_s
+        case Owes.HANDSHAKE:
+            allowed = limits.handshake_s
         case Owes.WRITING:
             allowed = limits.write_s
         case Owes.REST_OF_MESSAGE:
@@ -97,6 +106,8 @@ def verdict(watch: Watch, limits: Limits) -> str:
             return f"it did not close within {limits.linger_s:g} s after us"
         case Owes.HEADER:
             return f"it did not say for whom it had connected within {limits.header_s:g} s (--proxy-timeout)"
+        case Owes.HANDSHAKE:
+            return f"it did not finish its TLS handshake within {limits.handshake_s:g} s (--handshake-timeout)"
         case Owes.ROOM:
             return (
                 f"more than {limits.kept_bytes:,} bytes are kept for all peers of this worker together "

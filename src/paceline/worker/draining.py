@@ -43,10 +43,13 @@ CLOSING_S = 1.0
 _IN_CALLS = (int(ThreadState.SERVING), int(ThreadState.CALLING), int(ThreadState.PEER))
 _ENDING = (State.ENDING, State.CLOSING, State.LINGERING, State.CLOSED)
 
+_QUIET = frozenset({State.OPEN, State.UNNAMED, State.SECURING})
+
 _WHY_NOT = {
     "held": "# in a whole-connection call|# in whole-connection calls",
     "call": "# in a call|# in calls",
     "unsent": "# with a reply that its peer has not taken|# with replies that their peers have not taken",
+    "tls": "# whose TLS cannot move|# whose TLS cannot move",
     "state": "# whose connection.state holds what cannot travel|# whose connection.state holds what cannot travel",
     "rest": "# inside a message that only its own generation can go on with"
     "|# inside messages that only their own generation can go on with",
@@ -224,6 +227,8 @@ class Draining:
             return "call"
         if c.out is not None:
             return "unsent"
+        if c.secrecy is not None:
+            return "tls"
         far = reach(c)
         if far is not Reach.ANYWHERE:
             return "rest"
@@ -239,7 +244,7 @@ class Draining:
         due = [
             (fd, MORE)
             for fd, c in tables.parked.copy().items()
-            if c.phase is State.OPEN and c.out is None and fd not in queued
+            if c.phase in _QUIET and c.out is None and fd not in queued
         ]
         if due:
             tables.ready.extend(due)

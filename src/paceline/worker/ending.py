@@ -42,16 +42,26 @@ class Ending:
         """The next step of a connection that ends.  False: nothing more can be done now; it is closed, or lingers."""
         match c.phase:
             case State.CLOSING:
-                self.end_output(c)
+                if not self.says_goodbye(c):
+                    self.end_output(c)
                 return True
             case State.LINGERING:
                 if not self.drop_input(c) or (is_due and self.timing.expired(c)):
                     self.close(c, me)
             case State.ENDING:
+                if self.says_goodbye(c):
+                    return True
                 if c.rest is not None:
                     self.log_truncated(c)
                 self.close(c, me)
         return False
+
+    def says_goodbye(self, c: Connection) -> bool:
+        """Where the connection is encrypted, the end is too.  True: it is to be sent first."""
+        if c.secrecy is None or c.secrecy.is_ended:
+            return False
+        c.out = c.secrecy.end() or None
+        return c.out is not None
 
     def end_output(self, c: Connection) -> None:
         """Everything is sent: say so, and let the peer finish."""

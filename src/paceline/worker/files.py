@@ -53,6 +53,18 @@ class Sending:
         self.left -= sent
         return sent
 
+    def read(self, most: int) -> bytes:
+        """The next piece, at most so many bytes, for whoever cannot let the kernel send it.  Raises FileError."""
+        try:
+            piece = os.pread(self.fd, min(self.left, most), self.offset)
+        except OSError as error:
+            raise FileError(f"{self.path!r} cannot be read: {error.strerror}") from None
+        if not piece and self.left:
+            raise FileError(f"{self.path!r} has become shorter while it was sent: {self.left:,} bytes are missing")
+        self.offset += len(piece)
+        self.left -= len(piece)
+        return piece
+
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:

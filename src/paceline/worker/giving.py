@@ -47,6 +47,9 @@ _STATE, _GENERATION, _SATURATED = WORKER["state"], WORKER["generation"], WORKER[
 _CONNECTIONS, _LIMIT, _HEARTBEAT = WORKER["connections"], WORKER["connections_limit"], WORKER["heartbeat_ns"]
 
 
+_AT_REST = frozenset({State.OPEN, State.FRESH, State.UNNAMED, State.SECURING})
+
+
 class Reach(IntEnum):
     """How far a connection can travel."""
 
@@ -58,9 +61,9 @@ class Reach(IntEnum):
 
 def reach(c: Connection) -> Reach:
     """How far it can travel, if nobody owns it: its state is looked at when it is sent."""
-    if c.phase not in (State.OPEN, State.FRESH, State.UNNAMED) or c.out is not None or c.queue or c.source is not None:
+    if c.phase not in _AT_REST or c.out is not None or c.queue or c.source is not None:
         return Reach.NOWHERE
-    if c.pushed is not None:
+    if c.pushed is not None or c.secrecy is not None:  # the keys of TLS are OpenSSL's, which does not give them away
         return Reach.NOWHERE
     if c.rest is None or type(c.rest) in (bytes, bytearray):
         return Reach.ANYWHERE
@@ -82,7 +85,8 @@ class Giving:
         self.writers = [inbox.writer for inbox in inboxes]
         self.asks_taker = worker.doorkeeper is not None and worker.doorkeeper.counts_places
         """Who takes a fresh connection may refuse it: it counts where it is."""
-        self.charge = in_flight.charge_of(encode(self._fresh(0, is_unnamed=bool(worker.proxies))))
+        phase = State.UNNAMED if worker.proxies else worker.first_state
+        self.charge = in_flight.charge_of(encode(self._fresh(0, phase)))
 
     def siblings(self, *, any_generation: bool = False) -> Iterator[Sibling]:
         """Those that can take a connection now."""
@@ -111,14 +115,19 @@ class Giving:
         """How many connections lie in the inbox of a seat, whoever passed them."""
         return in_flight.charged_bytes(self.writers[seat]) // self.charge
 
-    def _fresh(self, listener: int, *, is_unnamed: bool) -> Record:
-        return Record(listener=listener, is_new=self.asks_taker, is_unnamed=is_unnamed)
+    def _fresh(self, listener: int, phase: State) -> Record:
+        return Record(
+            listener=listener,
+            is_new=self.asks_taker,
+            is_unnamed=phase is State.UNNAMED,
+            is_unsecured=phase is State.SECURING,
+        )
 
-    def try_pass(self, fd: int, listener: int, *, is_unnamed: bool = False) -> bool:
+    def try_pass(self, fd: int, listener: int, phase: State = State.OPEN) -> bool:
         """Give the fresh connection away if a sibling should have it.  True: it is not ours any more."""
         mine = len(self.worker.tables.open) + self.waiting(self.seat) + 1
         seat = choose(mine, self.siblings(), self.waiting)
-        if seat is None or not self._send(seat, fd, encode(self._fresh(listener, is_unnamed=is_unnamed))):
+        if seat is None or not self._send(seat, fd, encode(self._fresh(listener, phase))):
             return False
         streams.let_go(fd)
         self.worker.count("passed")
@@ -204,6 +213,7 @@ class Giving:
             passes=passes,
             greeted=c.greeted,
             is_unnamed=c.phase is State.UNNAMED,
+            is_unsecured=c.phase is State.SECURING,
             messages=c.messages,
             peer=c.known_peer,
             generation=self.generation if rest and is_cut else 0,

@@ -17,11 +17,15 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from paceline.host import streams
 from paceline.scoreboard.fields import ThreadState
+from paceline.wire.hello import BEGINS as TLS_BEGINS
 from paceline.worker.crew import Member
+
+if TYPE_CHECKING:
+    from paceline.wire.tls import Tls, TlsSession
 
 _CALLING, _PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
 
@@ -35,7 +39,8 @@ _PEER_IS_GONE = frozenset({
 class HeldSocket(socket.socket):
     """The connection of one whole-connection call; for its thread, until the call returns."""
 
-    __slots__ = ("_fd", "_is_named", "_listener", "_me", "_on_taken", "_receive_s", "_send_s", "_text", "ended_by")
+    __slots__ = ("_fd", "_is_first", "_is_named", "_listener", "_me", "_on_taken", "_on_tls", "_receive_s", "_send_s",
+                 "_text", "ended_by")  # fmt: skip
 
     def __init__(
         self,
@@ -45,14 +50,19 @@ class HeldSocket(socket.socket):
         receive_s: float | None,
         send_s: float | None,
         on_taken: Callable[[], None] = lambda: None,
+        on_tls: Callable[[], None] = lambda: None,
         peer: str = "",
     ) -> None:
         """`on_taken`: called when the handler takes the descriptor away, while its number is still ours.
+
+        `on_tls`: called when what is received first begins as TLS does.
 
         `peer`: who it is, as text, if that is known already, as of one for whom a proxy has connected.
         """
         super().__init__(fileno=fd)
         self._on_taken = on_taken
+        self._on_tls = on_tls
+        self._is_first = True
         self._fd = fd
         self._me = me
         self._listener = listener
@@ -84,6 +94,20 @@ class HeldSocket(socket.socket):
     def listener(self) -> str:
         """The address it came in by, as text."""
         return self._listener
+
+    @property
+    def tls(self) -> "TlsSession | None":
+        """What was agreed in the TLS handshake; None: it is not encrypted."""
+        return None
+
+    @property
+    def unsent(self) -> bytes:
+        """What the handler has sent and the worker must still put on the wire."""
+        return b""
+
+    def secure(self, secrecy: "Tls", plain: bytes, is_leaving: Callable[[], bool]) -> None:
+        """Only a SecureSocket can be (held_secure.py)."""
+        raise NotImplementedError
 
     def give_back(self) -> int:
         """The descriptor, which is no longer this object's.  -1: the handler took it with `detach`."""
@@ -152,11 +176,15 @@ class HeldSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         data: bytes = self._receiving(super().recv, flags, bufsize, flags)
         self._count_in(len(data))
+        if self._is_first and data:
+            self._see_first(data)
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         n: int = self._receiving(super().recv_into, flags, buffer, nbytes, flags)
         self._count_in(n)
+        if self._is_first and n:
+            self._see_first(bytes(memoryview(buffer).cast("B")[: min(n, len(TLS_BEGINS))]))
         return n
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
@@ -232,6 +260,11 @@ class HeldSocket(socket.socket):
         except OSError as error:
             self._note(error)
             raise
+
+    def _see_first(self, first: bytes) -> None:
+        self._is_first = False
+        if first.startswith(TLS_BEGINS):
+            self._on_tls()
 
     def _count_in(self, received: int) -> None:
         me = self._me

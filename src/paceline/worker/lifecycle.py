@@ -1,8 +1,9 @@
 """The states of a connection.  Pure: one table; what is not in it cannot happen.
 
     UNNAMED    accepted from a proxy, which has not yet said who the peer is
-    FRESH      accepted; `connected` has not been called yet           (only when the handler has that hook, or a proxy
-               has just said who it is)
+    SECURING   accepted where TLS is spoken; its handshake is not done yet
+    FRESH      accepted; `connected` has not been called yet           (only when the handler has that hook, or one of
+               the two states before is just over)
     OPEN       messages are read and answered
     ENDING     the peer has sent everything (end-of-file): what it sent is answered, then the connection closes
     CLOSING    we end it: what is to be sent is sent, nothing more is read as a message
@@ -28,6 +29,7 @@ class State(IntEnum):
     HELD = 5
     CLOSED = 6
     UNNAMED = 7
+    SECURING = 8
 
 
 class Event(IntEnum):
@@ -43,6 +45,10 @@ class Event(IntEnum):
     """A whole-connection call begins."""
     NAMED = 6
     """The proxy has said who the peer is."""
+    SECURE = 7
+    """The same, and a handshake is to follow."""
+    SECURED = 8
+    """The handshake is done."""
     LOST = 5
     """Reset, expired, or enough lingered: nothing more can be sent or is waited for."""
 
@@ -51,8 +57,12 @@ S, E = State, Event
 
 TABLE: dict[tuple[State, Event], State] = {
     (S.UNNAMED, E.NAMED): S.FRESH,
+    (S.UNNAMED, E.SECURE): S.SECURING,
     (S.UNNAMED, E.CLOSE): S.CLOSING,
     (S.UNNAMED, E.LOST): S.CLOSED,
+    (S.SECURING, E.SECURED): S.FRESH,
+    (S.SECURING, E.CLOSE): S.CLOSING,
+    (S.SECURING, E.LOST): S.CLOSED,
     (S.FRESH, E.GREETED): S.OPEN,
     (S.FRESH, E.CLOSE): S.CLOSING,
     (S.FRESH, E.LOST): S.CLOSED,

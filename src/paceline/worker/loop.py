@@ -23,6 +23,7 @@ from paceline.host.poller import IN, MOST_EVENTS
 from paceline.host.streams import RECEIVE_BYTES
 from paceline.scoreboard.fields import ThreadState
 from paceline.wire import Broken, Raw
+from paceline.wire.hello import BEGINS as TLS_BEGINS
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
@@ -63,6 +64,7 @@ class Loop:
         cut_bytes, most_bytes = serving.cut_bytes, serving.calls.batch_bytes
         call, wants_connection, holds = worker.handler.call, worker.handler.wants_connection, worker.holds
         estimate = worker.estimate
+        secures, secrecy = worker.certificates is not None, None
         words, calls = me.words, me.calls
         messages_in = bytes_in = bytes_out = 0
         words[me.state] = _SERVING
@@ -110,6 +112,16 @@ class Loop:
                     serving.on_end_of_file(connection, me)
                     break
                 bytes_in += len(received)
+                if secures:
+                    secrecy = connection.secrecy
+                    if secrecy is not None:
+                        is_whole = len(received) < RECEIVE_BYTES
+                        received = secrecy.open(received)
+                        if not received or secrecy.is_odd or not is_whole:
+                            serving.on_opened(connection, received, me)
+                            break
+                if not connection.messages and secrecy is None and received.startswith(TLS_BEGINS):
+                    serving.on_tls(connection)
                 if is_plain:
                     messages: Sequence[bytes] = (received,)
                     many = 1
@@ -173,12 +185,20 @@ class Loop:
                         words[calls] = count
                     try:
                         out = join(replies) if replies else b""
+                        if out and secrecy is not None:
+                            # What is sealed is sent as it is, once: the next record counts on it.
+                            out = connection.out = secrecy.seal(out)
+                            replies = []
+                            if secrecy.error is not None:
+                                raise secrecy.error  # noqa: TRY301 - as if it could not be sent
                         sent = send(fd, out) if out else 0
                         unsent = len(out) - sent
                     except BaseException:  # noqa: BLE001 - done again there, and handled
                         serving.finish(connection, replies, [], _further(received), me)
                         break
                     bytes_out += sent
+                    if secrecy is not None:
+                        connection.out = None
                     if unsent:
                         connection.out = memoryview(bytes(out))[sent:]  # one of the user's may use its buffer again
                         serving.work(connection, Reading.NOT, me)

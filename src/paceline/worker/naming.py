@@ -52,5 +52,5 @@ class Naming:
         if c.owed is not None:
             c.owed -= header.length
         c.remember_peer(header.source or streams.peer_text(c.fd))
-        c.phase = after(c.phase, Event.NAMED)
+        c.phase = after(c.phase, Event.SECURE if c.way_in.secures else Event.NAMED)
         return True

@@ -23,7 +23,7 @@ import signal
 import sys
 import threading
 import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import paceline
 from paceline import clock
@@ -32,6 +32,7 @@ from paceline.handlers import Handler, examine
 from paceline.host import processes, signals
 from paceline.host.output import Log, redirect_prints
 from paceline.scoreboard.fields import WORKER, WorkerState
+from paceline.settings import Settings
 from paceline.wire import Framing, Raw, as_framing, describe
 from paceline.worker import last_resort, messages
 from paceline.worker.assembly import assemble
@@ -42,6 +43,9 @@ from paceline.worker.plan import Plan
 from paceline.worker.target import load_target, see_every_edit, user_traceback
 from paceline.worker.watcher import GRACE_S, Watcher
 from paceline.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from paceline.host.certificates import Certificates
 
 BUG_EXIT, FAILED_EXIT, CUT_EXIT = 1, 3, 4
 
@@ -98,6 +102,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
         os.chdir(os.environ["PWD"])
     forks = _Forks(plan)
     try:
+        certificates = certificates_of(settings)
         handler, framing = load(plan)
     except PacelineError as error:
         return _tell_failure(plan, error, str(error), exit_code=error.exit_code)
@@ -119,7 +124,7 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
     # Whatever the import has done to them.
     _take_signals(plan, wake_write)
     sys.setswitchinterval(settings.switch_interval)
-    parts = assemble(plan, log, handler, framing, wake_read)
+    parts = assemble(plan, log, handler, framing, wake_read, certificates)
     worker, watcher = parts.worker, parts.watcher
     forks.worker = worker
     try:
@@ -186,6 +191,15 @@ def load(plan: Plan) -> tuple[Handler, Framing]:
     marked = settings.framing if settings.framing is not None else handler.marks.framing
     of = name if settings.framing is None else None
     return handler, as_framing(marked if marked is not None else "raw", settings.max_message, of)
+
+
+def certificates_of(settings: Settings) -> "Certificates | None":
+    """Those of TLS, before anything of the user's runs; OpenSSL is loaded only for them.  Raises HostError."""
+    if settings.tls_cert is None:
+        return None
+    from paceline.worker import securing
+
+    return securing.certificates_of(settings, os.environ)
 
 
 class _Forks:

@@ -116,13 +116,16 @@ class Receiving:
 
     def _restored(self, fd: int, record: Record) -> Connection:
         """The connection as the other one had it.  Raises MalformedRecord, and UsageError for what is no state."""
+        way_in = self.way_in(record.listener)
         if record.is_unnamed:
             phase = State.UNNAMED
+        elif record.is_unsecured and way_in.secures:
+            phase = State.SECURING
         elif record.greeted and self.worker.hook("arrived") is not None:
             phase = State.FRESH
         else:
             phase = self.worker.first_state if record.is_fresh else State.OPEN
-        c = Connection(fd, self.way_in(record.listener), phase)
+        c = Connection(fd, way_in, phase)
         c.passes, c.passed_at = record.passes, record.messages
         c.messages, c.greeted = record.messages, record.greeted
         if record.state is not None:

@@ -10,6 +10,7 @@ should be, have their defaults (but for the listener: without it, nothing is kno
     greeted, messages    whether `connected` was called; how many messages were taken from it
     new                  it was accepted a moment ago: whoever takes it may still refuse it
     unnamed              it is a proxy's, which has not said yet for whom it has connected
+    unsecured            its TLS handshake has not begun yet
     peer                 who it is, where that was noted
     generation, framing  of the worker that wrote it, which say what `rest` means
     state                how many bytes of state follow
@@ -57,6 +58,7 @@ class Record:
     greeted: bool = False
     is_new: bool = False
     is_unnamed: bool = False
+    is_unsecured: bool = False
     messages: int = 0
     peer: str = ""
     generation: int = 0
@@ -90,6 +92,8 @@ def encode(record: Record, *, in_memory: bool = False) -> bytes:
         header["new"] = True
     if record.is_unnamed:
         header["unnamed"] = True
+    if record.is_unsecured:
+        header["unsecured"] = True
     if state:
         header["state"] = len(state)
     if record.rest:
@@ -127,6 +131,7 @@ def decode(encoded: bytes, memory: bytes | None = None) -> Record:
         greeted=header.get("greeted") is True,
         is_new=header.get("new") is True,
         is_unnamed=header.get("unnamed") is True,
+        is_unsecured=header.get("unsecured") is True,
         messages=_number(header, "messages"),
         peer=_text(header, "peer"),
         generation=_number(header, "generation"),

@@ -29,12 +29,13 @@ connection, not the thread.
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paceline.host import streams
 from paceline.host.poller import IN, Waiter
 from paceline.host.streams import RECEIVE_BYTES
 from paceline.wire import BadReply, Broken, Raw
+from paceline.wire.hello import BEGINS as TLS_BEGINS
 from paceline.worker.calls import Calls
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
@@ -46,6 +47,9 @@ from paceline.worker.naming import Naming
 from paceline.worker.tables import EXPIRED
 from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from paceline.worker.securing import Securing
 
 TURN_BYTES = BATCH_BYTES
 """After so many bytes received and sent, a turn is over."""
@@ -79,6 +83,7 @@ class Serving:
         self.tables = worker.tables
         self.ending = Ending(worker, self.calls)
         self.naming = Naming(worker, self.ending)
+        self.securing = _securing(worker, self.ending)
         self.calls.on_taken = self.ending.forget
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
@@ -101,6 +106,15 @@ class Serving:
             self.work(c, Reading.NOT, me)
         else:
             self.ending.lose(c, me)
+
+    def on_opened(self, c: Connection, plain: bytes, me: Member) -> None:
+        """The fast path has decrypted what came, and this is all of it; there may be more, or more to it."""
+        self.take_plain(c, plain)
+        self.work(c, Reading.DRY, me)
+
+    def on_tls(self, c: Connection) -> None:
+        """It begins as TLS does, where plain text is spoken: that is said, for nobody else will understand it."""
+        self.worker.log.say("peer-tls", peer=c.peer, listener=c.listener)
 
     def on_end_of_file(self, c: Connection, me: Member) -> None:
         c.phase = after(c.phase, Event.END_OF_FILE)
@@ -196,14 +210,14 @@ class Serving:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
                 moved += self.put(c, replies, me)
-            elif c.uncut is not None:
+            elif c.uncut is not None and not worker.holds:
                 self.cut_next(c, me)
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
                     self.ending.break_off(c, c.rest.error)
                 elif worker.hands_over and self.leave_unread(c, me):
                     return None
-                elif worker.holds and (worker.holds_at_once or (reading and _is_readable(c.fd))):
+                elif worker.holds and (worker.holds_at_once or c.uncut or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
                 elif reading and not worker.holds:
                     reading = self.read(c, reading, me)
@@ -218,6 +232,16 @@ class Serving:
                     return None
             elif c.phase is State.UNNAMED:
                 if self.naming.go_on(c, me):
+                    reading = Reading.NOT if c.is_closed else self.further(c)
+                elif is_draining:
+                    calls.end(c, "drain")
+                elif is_due and (watch := self.ending.timing.expired(c)):
+                    self.ending.expire(c, watch, me)
+                elif not self.park(c):
+                    return None
+            elif c.phase is State.SECURING:
+                assert self.securing is not None
+                if self.securing.go_on(c, me):
                     reading = Reading.NOT if c.is_closed else self.further(c)
                 elif is_draining:
                     calls.end(c, "drain")
@@ -243,7 +267,7 @@ class Serving:
 
         False: it is still owned, because it cannot be given away as it is.
         """
-        if type(c.rest) not in _MOVABLE_RESTS or c.fd in self.worker.stays:
+        if type(c.rest) not in _MOVABLE_RESTS or c.secrecy is not None or c.fd in self.worker.stays:
             return False
         if self.park(c):
             self.requeue(c, me)  # something has come, which may be ours to say
@@ -269,6 +293,9 @@ class Serving:
         except BaseException as error:  # noqa: BLE001 - a framing of the user's
             self.calls.fail_in("the framing's join", c, error, me)
             return 0
+        if joined and c.secrecy is not None:
+            joined = c.secrecy.seal(joined)
+            c.out = c.out if c.secrecy.error is None else b""  # nothing can be said any more: `read` ends it
         if joined:
             c.out = joined if c.out is None else bytes(c.out) + joined
             self.flush(c, me)
@@ -301,6 +328,10 @@ class Serving:
 
     def send_of_file(self, c: Connection, me: Member) -> int | None:
         """Send a piece of the file that is the reply; how many bytes.  None: the peer takes no more now, or is gone."""
+        if c.secrecy is not None:  # the kernel cannot encrypt it on its way
+            piece = self.calls.read_of_file(c, TURN_BYTES, me)
+            c.out = c.secrecy.seal(piece) or None if piece else None
+            return len(piece)
         try:
             sent = self.calls.send_of_file(c, TURN_BYTES, me)
         except BlockingIOError:
@@ -315,6 +346,13 @@ class Serving:
 
     def read(self, c: Connection, reading: Reading, me: Member) -> Reading:
         """Receive once, into `c.uncut`.  How far to go on reading."""
+        secrecy = c.secrecy
+        if secrecy is not None and secrecy.error is not None:
+            self.ending.break_off(c, secrecy.error)
+            return Reading.NOT
+        if secrecy is not None and secrecy.is_over:
+            c.phase = after(c.phase, Event.END_OF_FILE)
+            return Reading.NOT
         try:
             received = streams.receive(c.fd, RECEIVE_BYTES)
         except BlockingIOError:
@@ -327,11 +365,25 @@ class Serving:
             return Reading.NOT
         words = me.words
         words[me.bytes_in] += len(received)
-        c.uncut = memoryview(received)
         if c.owed is not None:
             c.owed -= len(received)
+        if c.secrecy is None:
+            c.uncut = memoryview(received)
+            if not c.messages and c.rest is None and received.startswith(TLS_BEGINS):
+                self.on_tls(c)
+        else:
+            self.take_plain(c, c.secrecy.open(received))
+            if c.secrecy.is_odd:
+                return Reading.DRY
+        if c.owed is not None:
             return Reading.ONCE if c.owed > 0 else Reading.NOT
         return Reading.DRY if reading is Reading.DRY or len(received) == RECEIVE_BYTES else Reading.NOT
+
+    def take_plain(self, c: Connection, plain: bytes) -> None:
+        """What was decrypted goes on its way, and what TLS itself answers to it.  The rest of it is seen by `read`."""
+        c.uncut = memoryview(plain) if plain else None
+        if c.secrecy is not None and c.secrecy.is_odd:
+            c.out = c.secrecy.take_out() or None
 
     def cut_next(self, c: Connection, me: Member) -> None:
         """Cut a part of what was received into messages, and put them into `c.queue`."""
@@ -384,6 +436,15 @@ class Serving:
         self.tables.requeue(c)
         if self.worker.crew.roles.leader is not me:
             self.worker.wakeup.wake()
+
+
+def _securing(worker: Worker, ending: Ending) -> "Securing | None":
+    """Whoever does the handshakes; OpenSSL is loaded only where there are any."""
+    if worker.certificates is None:
+        return None
+    from paceline.worker.securing import Securing
+
+    return Securing(worker, worker.certificates, ending)
 
 
 def _is_readable(fd: int) -> bool:

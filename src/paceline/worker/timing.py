@@ -25,6 +25,7 @@ class Timing:
             write_s=settings.write_timeout,
             idle_s=settings.idle_timeout,
             header_s=settings.proxy_timeout,
+            handshake_s=settings.handshake_timeout,
             kept_bytes=settings.max_buffered,
         )
         self.crowding: dict[int, Connection] = {}
@@ -36,6 +37,7 @@ class Timing:
         """Find the connections whose time is up.
 
         While it is our turn the peer's clock stands: it starts anew when the connection is seen waiting for the peer.
+        (Not where a time is given in all: a little now and then must not prolong it.)
         """
         worker = self.worker
         tables = worker.tables
@@ -48,7 +50,9 @@ class Timing:
             if tables.open.get(fd) is not c or (owes is deadlines.Owes.NOTHING and not worker.times_all):
                 c.watch = None
                 self._stop(fd)
-            elif fd not in tables.parked or (c.out is None and (c.phase is State.FRESH or has_work(c))):
+            elif owes not in deadlines.IN_ALL and (
+                fd not in tables.parked or (c.out is None and (c.phase is State.FRESH or has_work(c)))
+            ):
                 c.watch = None
             else:
                 c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)

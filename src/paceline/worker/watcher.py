@@ -18,6 +18,7 @@ end-of-file.  It is over when no connection is open and nobody is in a call, or 
 import os
 import signal
 from functools import partial
+from typing import TYPE_CHECKING
 
 from paceline import clock
 from paceline.host.poller import Waiter
@@ -35,6 +36,9 @@ from paceline.worker.relief import Relief
 from paceline.worker.reports import Reports
 from paceline.worker.serving import Serving
 from paceline.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from paceline.worker.securing import Renewing
 
 TICK_S = 0.005
 CALM_TICK_S = 0.02
@@ -100,6 +104,7 @@ class Watcher:
         self.is_terminated = False
         """SIGTERM came, and no Drain yet."""
         self.relief = Relief(worker, plan, giving)
+        self.renewing = _renewing(worker, plan)
         self.reports = Reports(worker, plan)
         self.draining.late = self.reports.late
         self.draining.on_turned = partial(self.reports.say_turned, leaves=True)
@@ -211,6 +216,8 @@ class Watcher:
             # Again: it may have been in standby, or the supervisor has become another program since.
             self.reports.say_terminated()
         self.serving.ending.timing.look(now)
+        if self.renewing is not None:
+            self.renewing.look(now)
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
 
@@ -305,3 +312,12 @@ class Watcher:
         self.alarm.close()
         if self.receiving is not None:
             self.receiving.spare.close()
+
+
+def _renewing(worker: Worker, plan: Plan) -> "Renewing | None":
+    """Whoever sees that certificates have changed; None: there are none."""
+    if worker.certificates is None:
+        return None
+    from paceline.worker.securing import Renewing
+
+    return Renewing(worker, worker.certificates, is_first=plan.slot == 0)

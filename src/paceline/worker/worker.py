@@ -6,7 +6,7 @@ Nothing is decided here.  Each attribute says who may write to it; all else abou
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paceline import clock
 from paceline.handlers import Handler
@@ -28,6 +28,9 @@ from paceline.worker.lifecycle import State
 from paceline.worker.pushing import Pushing
 from paceline.worker.tables import Tables
 
+if TYPE_CHECKING:
+    from paceline.host.certificates import Certificates
+
 
 class Worker:
     """One worker, as its threads see it."""
@@ -43,6 +46,7 @@ class Worker:
         row: int,
         most_connections: int,
         listener_fds: tuple[int, ...],
+        certificates: "Certificates | None" = None,
     ) -> None:
         self.settings = settings  # all of these: set once
         self.handler = handler
@@ -51,6 +55,8 @@ class Worker:
         self.words = words
         self.row = row
         self.most_connections = most_connections
+        self.certificates = certificates
+        """For TLS, which is spoken on TCP wherever there are some; None: nothing is encrypted."""
         self.holds = handler.holds
         """Calls are whole connections."""
         self.holds_at_once = self.holds and (settings.start or handler.marks.start or "accept") == "accept"
@@ -58,6 +64,8 @@ class Worker:
         """From where connections begin with a header of the PROXY protocol."""
         self.greets = any(self.hook(name) is not None for name in ("connected", "arrived", "disconnected"))
         """Each connection passes through the user's hooks."""
+        self.asks_for_peer = self.greets or handler.wants_connection
+        """The handler may want to know who the peer is when that is gone."""
         self.times_all = settings.first_byte_timeout is not None or settings.idle_timeout is not None
         """Even a quiet connection has a deadline."""
         self._counts_lock = threading.Lock()

@@ -1,0 +1,248 @@
+"""The files of TLS: read into contexts of OpenSSL, and read again when they have changed.
+
+Each process that accepts has its own; `look` is called by one of its threads from time to time, and `context` is
+exchanged as a whole, so that a handshake begins with the old ones or the new ones.  Files that are exchanged one after
+the other do not belong together for a moment: what cannot be used is refused, the ones from before stay, and the next
+change is another try.
+
+What is wrong with a file becomes a HostError that names the file, the reason and the remedy.
+"""
+
+import os
+import ssl
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from paceline.errors import HostError
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325, section 4.2).  TLS 1.3 has no others."""
+
+PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
+
+_CERTIFICATE, _KEY = "-----BEGIN CERTIFICATE-----", "PRIVATE KEY-----"
+_ENCRYPTED = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")  # PKCS #8 (RFC 5958), RFC 1421
+_FOREIGN = frozenset({"NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for.  `keys`: one for each certificate, or none, when they are in the certificates' files."""
+
+    certificates: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    password: str | None = field(default=None, repr=False)
+    password_file: str | None = None
+    ca: str | None = None
+    """Who has signed the certificates of clients."""
+    client: Literal["none", "optional", "required"] = "none"
+    alpn: tuple[str, ...] = ()
+    minimum: Literal["1.2", "1.3"] = "1.2"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        others = (self.ca, self.password_file)
+        return (*self.certificates, *self.keys, *(name for name in others if name is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One of ours: for which names, and until when (seconds since 1970)."""
+
+    path: str
+    names: tuple[str, ...]
+    begins_s: int
+    ends_s: int
+
+    @property
+    def known_as(self) -> str:
+        return ", ".join(self.names) or self.path
+
+
+class Certificates:
+    """Those of one process."""
+
+    def __init__(self, wanted: Wanted, stream_class: type[ssl.SSLObject]) -> None:
+        """Raises HostError.  `stream_class` is what the contexts make; it has an attribute `server_name`."""
+        self.wanted = wanted
+        self.stream_class = stream_class
+        self.seen = _states(wanted.files)
+        self.context, self.loaded = _load(wanted, stream_class)
+
+    def look(self) -> bool:
+        """Whether the files have changed since the last look, and are in use now.
+
+        Raises HostError when they have changed and cannot be used: those from before stay.
+        """
+        states = _states(self.wanted.files)
+        if states == self.seen:
+            return False
+        self.seen = states  # before they are read: what changes meanwhile is seen next time
+        self.context, self.loaded = _load(self.wanted, self.stream_class)
+        return True
+
+    def readable_by_all(self) -> list[str]:
+        """The files with private keys that every user of this machine can read."""
+        return [path for path in self.wanted.keys or self.wanted.certificates if _mode(path) & stat.S_IROTH]
+
+
+def _load(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> tuple[ssl.SSLContext, list[Certificate]]:
+    """The context that handshakes begin with, which goes over to another one by the name that is asked for."""
+    password = _password(wanted)
+    contexts: list[ssl.SSLContext] = []
+    loaded: list[Certificate] = []
+    for at, path in enumerate(wanted.certificates):
+        context = _context(wanted, stream_class)
+        loaded.append(_load_certificate(context, path, wanted.keys[at] if wanted.keys else path, password))
+        contexts.append(context)
+    contexts[0].sni_callback = _chooser(loaded, contexts)
+    return contexts[0], loaded
+
+
+def _context(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = stream_class
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if wanted.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    # A client could have us renew keys again and again (CVE-2011-1473); there is no need to, in TLS 1.3 no way.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if wanted.alpn:
+        context.set_alpn_protocols(list(wanted.alpn))
+    if wanted.ca is not None:
+        _read(wanted.ca, "the certificates of --tls-ca", _CERTIFICATE)
+        try:
+            context.load_verify_locations(wanted.ca)
+        except ssl.SSLError as error:
+            raise HostError(f"the certificates in {wanted.ca!r} (--tls-ca) cannot be read: {_reason(error)}") from None
+        context.verify_mode = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}[
+            wanted.client
+        ]
+    return context
+
+
+def _load_certificate(
+    context: ssl.SSLContext, path: str, key_path: str, password: Callable[[], str] | None
+) -> Certificate:
+    """Put one with its key into the context.  Raises HostError."""
+    _read(path, "the certificate", _CERTIFICATE)
+    described = _describe(path)
+    remedy = "" if key_path != path else "; name the file that has it by --tls-key"
+    key = _read(key_path, "the private key", _KEY, remedy)
+    is_encrypted = any(mark in key for mark in _ENCRYPTED)
+    if is_encrypted and password is None:
+        raise HostError(
+            f"the private key in {key_path!r} is encrypted; give its password in a file (--tls-key-password-file), or "
+            f"in the environment ({PASSWORD_VARIABLE})"
+        )
+    try:
+        context.load_cert_chain(path, key_path, password or _nothing)
+    except ssl.SSLError as error:
+        if error.reason in _FOREIGN:
+            why = f"does not belong to the certificate in {path!r}; give the two that were made for each other"
+        elif is_encrypted:
+            why = f"cannot be decrypted: the password is another one, or the file is damaged ({_reason(error)})"
+        else:
+            why = f"cannot be used with the certificate in {path!r}: {_reason(error)}"
+        raise HostError(f"the private key in {key_path!r} {why}") from None
+    except (ValueError, OSError) as error:  # a password that cannot be one; the file went away meanwhile
+        raise HostError(f"the private key in {key_path!r} cannot be used: {error}") from None
+    return described
+
+
+def _describe(path: str) -> Certificate:
+    """What stands in the first certificate of a file.  Raises HostError."""
+    try:
+        # The only reader of certificates in the standard library; it is what getpeercert() is made of.
+        decoded: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
+    except (ssl.SSLError, OSError) as error:
+        raise HostError(f"the certificate in {path!r} cannot be read: {_reason(error)}") from None
+    names = [value.lower() for kind, value in decoded.get("subjectAltName", ()) if kind == "DNS"]
+    if not names:
+        names = [value.lower() for part in decoded.get("subject", ()) for name, value in part if name == "commonName"]
+    begins_s, ends_s = (int(ssl.cert_time_to_seconds(decoded[name])) for name in ("notBefore", "notAfter"))
+    return Certificate(path, tuple(dict.fromkeys(names)), begins_s, ends_s)
+
+
+def _chooser(loaded: Sequence[Certificate], contexts: Sequence[ssl.SSLContext]) -> Callable[..., None]:
+    """Notes the name that the client asks for, and chooses the certificate (RFC 6066, section 3)."""
+    by_name: dict[str, ssl.SSLContext | None] = {}
+    for at, (certificate, context) in enumerate(zip(loaded, contexts, strict=True)):
+        for name in certificate.names:
+            by_name.setdefault(name, context if at else None)  # the first one is chosen already
+
+    def choose(stream: Any, name: str | None, _context: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        stream.server_name = name
+        chosen = _lookup(by_name, name.lower())
+        if chosen is not None:
+            stream.context = chosen
+
+    return choose
+
+
+def _lookup(by_name: Mapping[str, ssl.SSLContext | None], name: str) -> ssl.SSLContext | None:
+    """By the name itself, then by one with a star for its first part (RFC 9525, section 6.3); else the first one's."""
+    if name in by_name:
+        return by_name[name]
+    return by_name.get("*." + name.partition(".")[2])
+
+
+def _password(wanted: Wanted) -> Callable[[], str] | None:
+    if wanted.password_file is None:
+        given = wanted.password
+    else:
+        given = _read(wanted.password_file, "the password of the private key").rstrip("\r\n")
+    return None if given is None else lambda: given
+
+
+def _nothing() -> str:
+    """OpenSSL would ask at the terminal instead."""
+    raise ValueError("it is encrypted, and no password was given")
+
+
+def _read(path: str, what: str, mark: str = "", remedy: str = "") -> str:
+    """The text of a file, in which the mark must stand.  Raises HostError."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except PermissionError as error:
+        raise HostError(
+            f"{what} cannot be read from {path!r} as uid {os.geteuid()} ({error.strerror}); give that user the right "
+            f"to, for example by a group of its own (chgrp, chmod 640)"
+        ) from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise HostError(f"{what} cannot be read from {path!r}: {why}") from None
+    if mark not in text:
+        form = f"-----BEGIN …{mark}" if not mark.startswith("-") else mark
+        raise HostError(f"there is nothing in {path!r} that could be {what}: no line {form!r} (PEM){remedy}")
+    return text
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "it is damaged, or no PEM").replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _states(paths: Sequence[str]) -> tuple[tuple[int, ...] | None, ...]:
+    """What differs when a file is another one, or was written to (stat(2))."""
+    return tuple(_state(path) for path in paths)
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,240 @@
+"""The socket of a whole-connection call where the connection is encrypted: it sends and receives what is inside TLS.
+
+It is used as a plain one.  What differs is what differs with `ssl.SSLSocket`, too:
+
+* `fileno` may be waited for by `select`, but what has been decrypted already makes no event: see `pending`;
+* ancillary data, out-of-band data and a duplicate of the socket make no sense, and are refused;
+* an end without close_notify, which somebody between us and the peer could have made, is no end-of-file but an error
+  (ConnectionResetError); in a drain it is we who end the input, and then it is one.
+
+One thread may read while another one writes, as with any socket.
+"""
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from paceline.wire.tls import PIECE_BYTES, Tls, TlsSession
+from paceline.worker.held import HeldSocket
+
+SEND_BYTES = 64 * 1024
+"""So much is sealed at once."""
+
+_KNOWN = socket.MSG_PEEK | socket.MSG_WAITALL | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+class SecureSocket(HeldSocket):
+    """The connection of one whole-connection call, inside TLS."""
+
+    __slots__ = ("_is_leaving", "_plain", "_reading", "_sealed", "_sealing", "_secrecy", "_writing")
+
+    def secure(self, secrecy: Tls, plain: bytes, is_leaving: Callable[[], bool]) -> None:
+        """Before anybody else has it: what was decrypted already, and how to know that the worker leaves."""
+        self._secrecy = secrecy  # guarded by _sealing
+        self._plain = plain  # guarded by _reading
+        self._sealed = b""  # guarded by _writing: sealed, and not sent yet
+        self._is_leaving = is_leaving
+        self._is_first = False
+        self._reading, self._writing, self._sealing = threading.Lock(), threading.Lock(), threading.Lock()
+
+    @property
+    def tls(self) -> TlsSession:
+        return self._secrecy.session
+
+    @property
+    def unsent(self) -> bytes:
+        return self._sealed
+
+    # Receiving
+
+    def pending(self) -> int:
+        """How many bytes have been decrypted and wait to be received."""
+        return len(self._plain)
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        _require_known(flags)
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        wanted = bufsize if flags & socket.MSG_WAITALL else min(bufsize, 1)
+        with self._reading:
+            while len(self._plain) < wanted and self._receive_more(flags & socket.MSG_DONTWAIT):
+                pass
+            taken = self._plain[:bufsize]
+            if not flags & socket.MSG_PEEK:
+                self._plain = self._plain[bufsize:]
+        return taken
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        with memoryview(buffer) as view, view.cast("B") as room:
+            received = self.recv(nbytes or len(room), flags)
+            room[: len(received)] = received
+        return len(received)
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        return self.recv(bufsize, flags), None
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        return self.recv_into(buffer, nbytes, flags), None
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:  # noqa: ARG002 - there is none
+        return self.recv(bufsize, flags), [], 0, None
+
+    def recvmsg_into(self, *_: Any) -> NoReturn:
+        _refuse("recvmsg_into")
+
+    def _receive_more(self, flags: int) -> bool:
+        """Wait for something to decrypt.  False: the peer has said that nothing more comes."""
+        secrecy = self._secrecy
+        if secrecy.is_over:
+            return False
+        received = super().recv(PIECE_BYTES, flags)
+        if not received:
+            if self._is_leaving():
+                return False
+            self.ended_by = "peer"
+            raise ConnectionResetError(
+                errno.ECONNRESET, "the connection ended without the end of TLS (close_notify): it may have been cut"
+            )
+        with self._sealing:
+            self._plain += secrecy.open(received)
+            is_odd = secrecy.is_odd
+        if is_odd and self._writing.acquire(blocking=False):  # else it goes along with what is being written
+            try:
+                self._answer()
+            finally:
+                self._writing.release()
+        if secrecy.error is not None and not self._plain:
+            self.ended_by = "peer"
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(secrecy.error))
+        return True
+
+    def _answer(self) -> None:
+        """Send what TLS itself has to say, if there is room."""
+        with self._sealing:
+            self._sealed += self._secrecy.take_out()
+        while self._sealed:
+            try:
+                sent = super().send(self._sealed, socket.MSG_DONTWAIT)
+            except OSError:  # later, or never: reading goes on
+                return
+            self._sealed = self._sealed[sent:]
+
+    # Sending
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """What is sealed counts as sent: when there is no room for all of it, the rest goes with the next call."""
+        _require_known(flags)
+        with memoryview(data) as view, view.cast("B") as content, self._writing:
+            self._send_sealed(flags)
+            piece = bytes(content[:SEND_BYTES])
+            if piece:
+                self._seal(piece)
+                with suppress(BlockingIOError):
+                    self._send_sealed(flags)
+            return len(piece)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        _require_known(flags)
+        with memoryview(data) as view, view.cast("B") as content, self._writing:
+            for at in range(0, len(content), SEND_BYTES):
+                self._send_sealed(flags)
+                self._seal(bytes(content[at : at + SEND_BYTES]))
+            self._send_sealed(flags)
+
+    def sendto(self, *_: Any) -> NoReturn:
+        raise OSError(errno.EISCONN, os.strerror(errno.EISCONN))
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        if ancillary or address is not None:
+            _refuse("sendmsg with ancillary data or an address")
+        return self.send(b"".join(bytes(part) for part in buffers), flags)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        if self.gettimeout() == 0:
+            raise ValueError("non-blocking sockets are not supported")
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+        if offset:
+            file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            piece = file.read(SEND_BYTES if count is None else min(SEND_BYTES, count - sent))
+            if not piece:
+                break
+            self.sendall(piece)
+            sent += len(piece)
+        return sent
+
+    def _seal(self, piece: bytes) -> None:
+        with self._sealing:
+            if self._secrecy.is_ended:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            self._sealed += self._secrecy.seal(piece)
+            error = self._secrecy.error
+        if error is not None:
+            self.ended_by = "peer"
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(error))
+
+    def _send_sealed(self, flags: int) -> None:
+        while self._sealed:
+            sent = super().send(self._sealed, flags)
+            self._sealed = self._sealed[sent:]
+
+    # The end
+
+    def shutdown(self, how: int, /) -> None:
+        if how != socket.SHUT_RD:
+            self._say_goodbye()
+        super().shutdown(how)
+
+    def _real_close(self) -> None:
+        if self.fileno() >= 0:
+            self._say_goodbye()
+        super()._real_close()
+
+    def detach(self) -> NoReturn:
+        """Raises OSError: nobody could go on with the descriptor alone."""
+        _refuse("detach")
+
+    def dup(self) -> NoReturn:
+        _refuse("dup")
+
+    def _say_goodbye(self) -> None:
+        """We send no more: as much of it as there is room for; the worker sends the rest."""
+        with self._writing:
+            with self._sealing:
+                if not self._secrecy.is_ended:
+                    self._sealed += self._secrecy.end()
+            while self._sealed:
+                try:
+                    sent = super().send(self._sealed, socket.MSG_DONTWAIT)
+                except OSError:
+                    return
+                self._sealed = self._sealed[sent:]
+
+    # As ssl.SSLSocket has it
+
+    def version(self) -> str | None:
+        return self.tls.version or None
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        return self._secrecy.cipher
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self.tls.alpn
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        return self.tls.peer_certificate_der if binary_form else self.tls.peer_certificate or {}
+
+
+def _require_known(flags: int) -> None:
+    if flags & ~_KNOWN:
+        raise ValueError(f"flags {flags:#x} make no sense inside TLS: MSG_PEEK, MSG_WAITALL and MSG_DONTWAIT do")
+
+
+def _refuse(what: str) -> NoReturn:
+    raise OSError(errno.EOPNOTSUPP, f"{what} makes no sense inside TLS")
