@@ -197,7 +197,8 @@ class Walk:
         self.server = None
         words = shlex.split(step.command)[2:]
         target = () if not words or words[0].startswith("-") else (words.pop(0),)
-        server = self._of_server.enter_context(running(*target, *words, files=self.files))
+        made = {path.name: path.read_text("ascii") for path in self.folder.glob("*.pem")}  # by commands before it
+        server = self._of_server.enter_context(running(*target, *words, files=self.files | made))
         self.server, self.folder, self._shown = server, server.folder, 0
         self._write_all()  # again: only now the port is known
         self._wait_for_log(step.expected, step.line)

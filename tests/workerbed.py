@@ -31,9 +31,9 @@ from paceline.wire import as_framing
 from paceline.worker.assembly import Parts, assemble
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.gate import Shut
-from paceline.worker.lifecycle import State
 from paceline.worker.messages import Drain, encode
 from paceline.worker.plan import Plan
+from paceline.worker.process import certificates_of
 from paceline.worker.watcher import REST_S, TICK_S
 
 DEADLINE_S = 10.0
@@ -169,7 +169,8 @@ class Bed:
         """Where Python would write the numbers of signals."""
         self.worker = parts.worker
         self.now = clock.now()
-        self._clients: list[socket.socket] = []
+        self.clients: list[socket.socket] = []
+        """Closed at the end."""
 
     def connect(self, *, send_buffer: int | None = None) -> socket.socket:
         """A new client; the worker has its other end, with so much room for what it sends."""
@@ -196,7 +197,7 @@ class Bed:
         else:
             place = (to or name[0], name[1])
             ours = socket.create_connection(place, DEADLINE_S, (source, 0) if source else None)
-        self._clients.append(ours)
+        self.clients.append(ours)
         return ours
 
     def _admit(self, ours: socket.socket, theirs: socket.socket, send_buffer: int | None) -> socket.socket:
@@ -204,11 +205,11 @@ class Bed:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         ours.settimeout(DEADLINE_S)
         theirs.setblocking(False)
-        self._clients.append(ours)
-        is_unnamed = self.worker.is_proxy(streams.peer_address(theirs.fileno()))
+        self.clients.append(ours)
         accepting = self.parts.accepting
-        phase = State.UNNAMED if is_unnamed else self.worker.first_state
-        if accepting.enter(Connection(theirs.detach(), accepting.way_in(0), phase)):
+        way_in = accepting.way_in(0)
+        phase = accepting.first_phase(way_in, streams.peer_address(theirs.fileno()))
+        if accepting.enter(Connection(theirs.detach(), way_in, phase)):
             self.worker.wakeup.wake()
         return ours
 
@@ -292,7 +293,7 @@ class Bed:
         return sum(int(self.worker.words[row + THREAD[name]]) for row in rows)
 
     def close(self) -> None:
-        for client in self._clients:
+        for client in self.clients:
             client.close()
         crew = self.worker.crew
         crew.stop()
@@ -332,8 +333,10 @@ def bed(
     listeners = (open_listener(parse_address(place), 0, 64, None),) if place else ()
     plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
-    parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read)
-    parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair", parts.worker.pushing.push))
+    certificates = certificates_of(chosen)
+    parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read, certificates)
+    secures = certificates is not None
+    parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair", parts.worker.pushing.push, secures=secures))
     made = Bed(parts, plan, log, far_end, signal_write)
     try:
         if run:

@@ -5,6 +5,7 @@
     Close                       a reply after which the connection is closed
     File                        a reply that the kernel sends out of a file
     Connection                  what a message handler gets as its second parameter
+    TlsSession                  what was agreed with its peer, where it is encrypted: `connection.tls`
     Raw, Lines, Delimited, LengthPrefixed, Fixed, Netstring
                                 the framings; `Framing` is what one of your own must be, `Broken` how it refuses a peer
     Client                      a blocking client that speaks the same framings
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from paceline.handlers import Close, File, connection, message
     from paceline.wire import Broken, Delimited, Fixed, Framing, LengthPrefixed, Lines, Netstring, Raw
+    from paceline.wire.tls import TlsSession
     from paceline.worker.connection import Connection
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "SettingError",
     "TargetError",
     "TimedOut",
+    "TlsSession",
     "Truncated",
     "UsageError",
     "__version__",
@@ -83,6 +86,7 @@ _HOMES = {
     "PacelineError PeerError Refused SettingError TargetError TimedOut Truncated UsageError",
     "paceline.handlers": "Close File connection message",
     "paceline.wire": "Broken Delimited Fixed Framing LengthPrefixed Lines Netstring Raw",
+    "paceline.wire.tls": "TlsSession",
     "paceline.worker.connection": "Connection",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

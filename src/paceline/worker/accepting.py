@@ -122,7 +122,7 @@ class Accepting:
                 continue
             worker.count("accepted")
             way_in = self.ways_in[listener.index]
-            phase = self._first_phase(way_in, address)
+            phase = self.first_phase(way_in, address)
             asked = None if phase is State.UNNAMED else keeper  # for whom a proxy connects is judged when it says so
             if asked is not None and not asked.lets_in(accepted, address):
                 continue
@@ -181,7 +181,7 @@ class Accepting:
             self.ways_in[listener] = known
         return known
 
-    def _first_phase(self, way_in: WayIn, address: streams.Peer) -> State:
+    def first_phase(self, way_in: WayIn, address: streams.Peer) -> State:
         """Of a connection that was just accepted."""
         if self.worker.is_proxy(address):
             return State.UNNAMED
