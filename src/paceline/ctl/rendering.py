@@ -63,8 +63,14 @@ def status_text(picture: Picture, width: int | None = None) -> str:
 
 
 def _notes(counters: Mapping[str, int]) -> list[str]:
-    """Who was kept out since the server was started; nothing where nobody was."""
+    """Who was kept out since the server was started, and how handshakes went; nothing where there was nothing."""
     notes = []
+    done, failed = counters.get("handshakes", 0), counters.get("handshakes_failed", 0)
+    if done or failed:
+        renewed = counters.get("certificates_renewed", 0)
+        ends = [f"{failed:,} failed or broken off"] * bool(failed)
+        ends += [f"certificates renewed {counted(renewed, 'time')}"] * bool(renewed)
+        notes.append(", ".join([f"TLS: {done:,} handshake{'' if done == 1 else 's'} done", *ends]))
     networks, crowd = counters.get("refused_network", 0), counters.get("refused_crowd", 0)
     if networks or crowd:
         by = {"--allow and --deny": networks, "--max-connections-per-address": crowd}
