@@ -34,6 +34,7 @@ class Load:
     slow_share: float = 0
     hold: bool = False
     silent: bool = False
+    tls: bool = False
     connects: Literal["before", "when due"] | None = None
     """Row 7 only, whose load is saturation.py: when the connections of the quick messages are made."""
 

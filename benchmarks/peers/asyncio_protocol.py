@@ -6,6 +6,7 @@ buffered   a BufferedProtocol, which brings its own memory to receive into.  For
 """
 
 import asyncio
+import ssl
 import sys
 from typing import Any
 
@@ -64,10 +65,10 @@ def protocol_for(handler: Handler | None) -> type[asyncio.Protocol]:
     return type("Answering", (Answer,), {"handler": staticmethod(handler)}) if handler else Echo
 
 
-async def serve(protocol: type[asyncio.BaseProtocol]) -> None:
+async def serve(protocol: type[asyncio.BaseProtocol], tls: ssl.SSLContext | None = None) -> None:
     listener = listen()
     listener.setblocking(False)
-    server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG, ssl=tls)
     say_listening(listener)
     await server.serve_forever()
 

@@ -1,0 +1,8 @@
+"""asyncio with a Protocol, inside TLS: `python -m benchmarks.peers.asyncio_tls HANDLER CERTIFICATE KEY`."""
+
+import asyncio
+
+from benchmarks.peers import handler_from_command_line, tls_from_command_line
+from benchmarks.peers.asyncio_protocol import protocol_for, serve
+
+asyncio.run(serve(protocol_for(handler_from_command_line()), tls_from_command_line()))
