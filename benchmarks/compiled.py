@@ -3,6 +3,7 @@
 Those that speak TLS are programs of their own: only who asks for one needs OpenSSL's headers.
 """
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from benchmarks.running import MeasurementError
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
-HEADER = "openssl/ssl.h"
+HEADERS = "openssl/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,12 @@ class Recipe:
 
 
 LOAD = tuple(HERE / "load" / name for name in ("load.c", "connections.h", "latency.h", "options.h", "wire.h"))
+C_EPOLL = (HERE / "peers" / "c_epoll.c",)
 RECIPES = {
     "load": Recipe(LOAD),
     "load_tls": Recipe(LOAD, is_tls=True),
-    "c_epoll": Recipe((HERE / "peers" / "c_epoll.c",)),
+    "c_epoll": Recipe(C_EPOLL),
+    "c_epoll_tls": Recipe(C_EPOLL, is_tls=True),
 }
 
 
@@ -50,10 +53,10 @@ def program(name: str) -> str:
             f"{source} must be compiled, and there is no gcc and no cc: apt-get install gcc libc6-dev"
         )
     BUILD.mkdir(exist_ok=True)
-    fresh = target.with_suffix(".new")
+    fresh = target.with_suffix(f".{os.getpid()}")
     done = subprocess.run([compiler, *recipe.words, "-o", str(fresh)], capture_output=True, text=True, check=False)
-    if done.returncode != 0 and recipe.is_tls and HEADER in done.stderr:
-        raise MeasurementError(f"{name} needs OpenSSL's headers, and there is no {HEADER}: apt-get install libssl-dev")
+    if done.returncode != 0 and recipe.is_tls and HEADERS in done.stderr:
+        raise MeasurementError(f"{name} needs OpenSSL's headers, and they are not there: apt-get install libssl-dev")
     if done.returncode != 0:
         raise MeasurementError(f"{source} does not compile:\n{done.stderr}")
     fresh.replace(target)  # in one step: another run may be using the old one

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import certificate, compiled, readings
-from benchmarks.rows import Load, Server, Trial
 from benchmarks.running import MeasurementError, Program
+from benchmarks.terms import Load, Server, Trial
 
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 START_S = 30.0
@@ -91,8 +91,8 @@ def words_of(server: Server) -> list[str]:
         case ("paceline", target, *options):
             words = ["-m", "paceline", "serve", target, "--bind", "127.0.0.1:0", *options]
             return [sys.executable, *certificate.filled_in(words)]
-        case ("c", name):
-            return [compiled.program(name)]
+        case ("c", name, *arguments):
+            return [compiled.program(name), *certificate.filled_in(arguments)]
         case ("peer", module, *arguments):
             return [sys.executable, "-m", f"benchmarks.peers.{module}", *certificate.filled_in(arguments)]
         case ("python", *arguments):

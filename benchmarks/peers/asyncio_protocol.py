@@ -73,6 +73,10 @@ async def serve(protocol: type[asyncio.BaseProtocol], tls: ssl.SSLContext | None
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+def protocol_from_command_line() -> type[asyncio.BaseProtocol]:
     chosen = buffered_for if way_from_command_line("plain", "buffered") == "buffered" else protocol_for
-    sys.exit(asyncio.run(serve(chosen(handler_from_command_line()))))
+    return chosen(handler_from_command_line())
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(serve(protocol_from_command_line())))

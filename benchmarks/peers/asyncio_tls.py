@@ -1,8 +1,8 @@
-"""asyncio with a Protocol, inside TLS: `python -m benchmarks.peers.asyncio_tls HANDLER CERTIFICATE KEY`."""
+"""asyncio inside TLS: `python -m benchmarks.peers.asyncio_tls HANDLER WAY CERTIFICATE KEY`; see uvloop_tls.py."""
 
 import asyncio
 
-from benchmarks.peers import handler_from_command_line, tls_from_command_line
-from benchmarks.peers.asyncio_protocol import protocol_for, serve
+from benchmarks.peers import tls_from_command_line
+from benchmarks.peers.asyncio_protocol import protocol_from_command_line, serve
 
-asyncio.run(serve(protocol_for(handler_from_command_line()), tls_from_command_line()))
+asyncio.run(serve(protocol_from_command_line(), tls_from_command_line()))
