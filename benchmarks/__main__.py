@@ -24,11 +24,12 @@ from benchmarks.plan import Step, left_s, plan, span
 from benchmarks.plots import NoMatplotlib
 from benchmarks.records import Kept, Record, Run, Writer
 from benchmarks.report import in_short, path_of_report, report, write
-from benchmarks.rows import ROWS, Trial
+from benchmarks.rows import ROWS
 from benchmarks.running import MeasurementError, end_all, interrupts
+from benchmarks.terms import Trial
 
 ROOT = Path(__file__).parent.parent
-NEEDS = {"uvloop_protocol": "uvloop", "uvloop_lines": "uvloop", "gevent_server": "gevent"}
+NEEDS = {"uvloop_protocol": "uvloop", "uvloop_lines": "uvloop", "uvloop_tls": "uvloop", "gevent_server": "gevent"}
 """Peer → the package that it needs."""
 
 NEEDED_FILES = 10_100

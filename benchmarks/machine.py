@@ -4,6 +4,7 @@ Never fails: what cannot be found out is left out.
 """
 
 import platform
+import ssl
 import subprocess
 import sys
 from contextlib import suppress
@@ -32,7 +33,7 @@ def _packages() -> dict[str, str]:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-    return found
+    return found | {"OpenSSL": ssl.OPENSSL_VERSION.split()[1]}
 
 
 def _commit() -> str | None:

@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import compiled, readings
-from benchmarks.rows import Load, Server, Trial
+from benchmarks import certificate, compiled, readings
 from benchmarks.running import MeasurementError, Program
+from benchmarks.terms import Load, Server, Trial
 
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 START_S = 30.0
@@ -86,14 +86,15 @@ def measure(trial: Trial, pace: Pace, usable: Collection[int]) -> Numbers:
 
 
 def words_of(server: Server) -> list[str]:
-    """The command line of a server."""
+    """The command line of a server.  Raises MeasurementError when a certificate is wanted and cannot be made."""
     match server:
         case ("paceline", target, *options):
-            return [sys.executable, "-m", "paceline", "serve", target, "--bind", "127.0.0.1:0", *options]
-        case ("c", name):
-            return [compiled.program(name)]
+            words = ["-m", "paceline", "serve", target, "--bind", "127.0.0.1:0", *options]
+            return [sys.executable, *certificate.filled_in(words)]
+        case ("c", name, *arguments):
+            return [compiled.program(name), *certificate.filled_in(arguments)]
         case ("peer", module, *arguments):
-            return [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
+            return [sys.executable, "-m", f"benchmarks.peers.{module}", *certificate.filled_in(arguments)]
         case ("python", *arguments):
             return [sys.executable, *arguments]
     raise ValueError(server)
@@ -149,7 +150,7 @@ def _wait_booted(server: Serving) -> None:
 def _load_words(load: Load, port: int, *more: str) -> list[str]:
     if load.connects is not None:
         return [sys.executable, "-m", "benchmarks.saturation", "--port", str(port), *load.options()]
-    return [compiled.program("load"), "--port", str(port), *load.options(), *more]
+    return [compiled.program("load_tls" if load.tls else "load"), "--port", str(port), *load.options(), *more]
 
 
 def _expect(load: Program, word: str, timeout_s: float) -> None:
@@ -241,7 +242,7 @@ def _numbers(result: dict[str, Any], before: Clocks, after: Clocks, cores: int) 
 def _memory(trial: Trial, cores: Cores) -> Numbers:
     with _serving(trial, cores) as server:
         _wait_booted(server)
-        warm = Load(connections=64)
+        warm = Load(connections=64, tls=trial.load.tls)
         with Program(_load_words(warm, server.port, "--messages", "5000"), cores.load) as load:
             _expect(load, "begin", GRACE_S)
             _expect(load, "end", GRACE_S)

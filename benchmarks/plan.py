@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from benchmarks.measure import Pace
-from benchmarks.rows import Row, Trial
+from benchmarks.terms import Row, Trial
 
 T = TypeVar("T")
 

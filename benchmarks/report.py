@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks import plots
 from benchmarks.metrics import METRICS
 from benchmarks.records import Kept, read_all
-from benchmarks.rows import ROWS, Goal
+from benchmarks.rows import ROWS
 from benchmarks.spreads import Results
+from benchmarks.terms import Goal
 from paceline.stats.spread import Spread
 
 REMARKS = Path(__file__).parent / "remarks.md"

@@ -4,14 +4,8 @@ Everything else derives from it: the runner (__main__.py) runs the trials, the r
 name is unique in its row.  Row numbers stay what they are for ever, because kept results refer to them.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
 from benchmarks.handlers import BLOCK_S
-
-Server = tuple[str, ...]
-"""Who serves: ("paceline", TARGET, option…), ("c", NAME), ("peer", MODULE, argument…) or ("python", argument…)."""
+from benchmarks.terms import CERTIFICATE, KEY, Goal, Load, Row, Server, Trial
 
 HANDLERS = "benchmarks.handlers:"
 THREADS = 64
@@ -19,107 +13,6 @@ THREADS = 64
 
 NOT_SERVING = 2
 """Threads of each of Paceline's workers that never serve: the watcher, and the timer of faulthandler."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What load/load.c is told to do; sizes in bytes, `rate` in messages per second (0: closed loop)."""
-
-    connections: int = 64
-    size: int = 64
-    in_flight: int = 1
-    line: bool = False
-    upper: bool = False
-    rate: float = 0
-    slow_share: float = 0
-    hold: bool = False
-    silent: bool = False
-    connects: Literal["before", "when due"] | None = None
-    """Row 7 only, whose load is saturation.py: when the connections of the quick messages are made."""
-
-    def options(self) -> list[str]:
-        """The command line, without what a run decides: port, warm-up and duration."""
-        words: list[str] = []
-        for name, value in asdict(self).items():
-            if value is False or value is None or (name in ("rate", "slow_share") and not value):
-                continue
-            words.append(f"--{name.replace('_', '-')}")
-            if value is not True:
-                words.append(str(value))
-        return words
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One server under one load.
-
-    measures   load: throughput, latency and CPU time; saturated: the same while one worker is (saturation.py);
-               memory: of connections that are held; start: of a server; lifetime: of a program that ends by itself;
-               import: seconds that it prints
-    cores      apart: the server on one core, the load on another; shared: both on all cores (several workers)
-    settle_s   memory is read so long after the last message
-    """
-
-    name: str
-    server: Server
-    load: Load = field(default_factory=Load)
-    measures: Literal["load", "saturated", "memory", "start", "lifetime", "import"] = "load"
-    cores: Literal["apart", "shared"] = "apart"
-    settle_s: float = 0.4
-
-    def settings(self) -> dict[str, Any]:
-        """What a record keeps of it."""
-        load = asdict(self.load) if self.measures in ("load", "saturated", "memory") else {}
-        return {
-            "server": list(self.server),
-            "measures": self.measures,
-            "cores": self.cores,
-            "settle_s": self.settle_s,
-            **load,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """`metric` of the trial `of`, divided by the same of the trial `to` in the same round, or by the number `to`.
-
-    `by_cpu`: the server is the limit in both trials, so that CPU time per message must tell the same, also on a machine
-    that is busy with something else.
-    """
-
-    text: str
-    metric: str
-    of: str
-    to: str | float
-    sense: Literal["≥", "≤"]
-    bound: float
-    by_cpu: bool = False
-
-    def is_reached(self, value: float) -> bool:
-        return value >= self.bound if self.sense == "≥" else value <= self.bound
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One question.  `us` is the trial that the others are compared with; `metric` what they are compared by.
-
-    shows   what stands in the table        draws   what is drawn in the picture, one under the other
-    """
-
-    number: int
-    title: str
-    us: str
-    metric: str
-    shows: Sequence[str]
-    draws: Sequence[str]
-    trials: Sequence[Trial]
-    goals: Sequence[Goal]
-    times: int = 1
-    """Repetitions per round, for trials that take a blink."""
-    once_if_quick: bool = False
-    """One repetition is all that a quick run makes of trials that take long and differ little."""
-    note: str = ""
-
 
 RATE = ("messages_per_s", "cpu_us_per_message")
 LATENCY = ("quick_p50_us", "quick_p99_us")
@@ -368,4 +261,55 @@ START = Row(
     times=3,
 )
 
-ROWS = {row.number: row for row in (ECHO, LINES, BLOCKING, RARE, COMPUTING, MEMORY, SATURATED, START)}
+FILES = (CERTIFICATE, KEY)
+PACELINE_TLS = paceline("echo", *ONE_WORKER, "--tls-cert", CERTIFICATE, "--tls-key", KEY)
+TLS_LOAD = Load(tls=True)
+TLS = Row(
+    number=9,
+    title="TLS: echo, one worker on one core, 64 connections × 64 bytes, closed loop",
+    us="paceline",
+    metric="messages_per_s",
+    shows=(*RATE, *LATENCY, *COST, *BUSY),
+    draws=RATE,
+    trials=(
+        Trial("paceline", PACELINE_TLS, TLS_LOAD),
+        Trial("C, epoll", ("c", "c_epoll_tls", *FILES), TLS_LOAD),
+        Trial("uvloop BufferedProtocol", ("peer", "uvloop_tls", "echo", "buffered", *FILES), TLS_LOAD),
+        Trial("uvloop Protocol", ("peer", "uvloop_tls", "echo", "plain", *FILES), TLS_LOAD),
+        Trial("asyncio BufferedProtocol", ("peer", "asyncio_tls", "echo", "buffered", *FILES), TLS_LOAD),
+        Trial("asyncio Protocol", ("peer", "asyncio_tls", "echo", "plain", *FILES), TLS_LOAD),
+        Trial("thread per connection", ("peer", "threads_tls", "echo", *FILES), TLS_LOAD),
+        Trial("paceline, without TLS", paceline("echo", *ONE_WORKER)),
+    ),
+    goals=(
+        Goal(
+            "× uvloop BufferedProtocol", "messages_per_s", "paceline", "uvloop BufferedProtocol", "≥", 0.9, by_cpu=True
+        ),
+        Goal("× uvloop Protocol", "messages_per_s", "paceline", "uvloop Protocol", "≥", 0.9, by_cpu=True),
+    ),
+    note="All speak TLS 1.3 with TLS_AES_128_GCM_SHA256; handshakes are over before the measured time. uvloop and "
+    "asyncio allocate 256 KiB for each receive unless a BufferedProtocol brings its own; in uvloop that costs twice "
+    "what all else does, or nothing, depending on what the process has freed before.",
+)
+
+QUIET_TLS = Load(connections=1_000, hold=True, tls=True)
+TLS_MEMORY = Row(
+    number=10,
+    title="TLS: 1,000 quiet connections on one worker, after the handshake and one message each",
+    us="paceline",
+    metric="bytes_per_connection",
+    shows=("bytes_per_connection", "threads_max", "base_kib"),
+    draws=("bytes_per_connection", "threads_max"),
+    trials=(
+        Trial("paceline", PACELINE_TLS, QUIET_TLS, "memory", settle_s=RETIRED_S),
+        Trial("C, epoll", ("c", "c_epoll_tls", *FILES), QUIET_TLS, "memory"),
+        Trial("uvloop BufferedProtocol", ("peer", "uvloop_tls", "echo", "buffered", *FILES), QUIET_TLS, "memory"),
+        Trial("asyncio BufferedProtocol", ("peer", "asyncio_tls", "echo", "buffered", *FILES), QUIET_TLS, "memory"),
+        Trial("thread per connection", ("peer", "threads_tls", "echo", *FILES), QUIET_TLS, "memory"),
+    ),
+    goals=(Goal("KiB of process memory per connection", "bytes_per_connection", "paceline", 1024, "≤", 40),),
+    once_if_quick=True,
+    note="As row 6. C lets OpenSSL free its buffers where nothing is under way (SSL_MODE_RELEASE_BUFFERS).",
+)
+
+ROWS = {row.number: row for row in (ECHO, LINES, BLOCKING, RARE, COMPUTING, MEMORY, SATURATED, START, TLS, TLS_MEMORY)}

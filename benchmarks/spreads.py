@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from benchmarks.metrics import METRICS
 from benchmarks.records import Record
-from benchmarks.rows import Row
+from benchmarks.terms import Row
 from paceline.stats.spread import Spread
 
 Key = tuple[str, int]

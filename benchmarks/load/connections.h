@@ -1,17 +1,10 @@
 /* The connections, the messages on them, and sending.  What comes back is load.c's. */
 #pragma once
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "latency.h"
 #include "options.h"
-
-enum {
-    STALL_MS = 20000, /* nothing at all for this long: give up */
-};
+#include "wire.h"
 
 struct under_way {
     int64_t since_ns; /* sent (closed loop) or due (open loop) */
@@ -20,7 +13,7 @@ struct under_way {
 };
 
 struct connection {
-    int fd;              /* -1: lost */
+    struct wire wire;
     uint32_t sent, answered; /* messages; the counter in the next one, and in the next reply */
     int reply_at;        /* bytes of the current reply that have come */
     int out_at, out_end; /* bytes of `out` that still have to go */
@@ -69,30 +62,18 @@ static void prepare_messages(void)
     fill(expected, option.upper);
 }
 
-static int connect_one(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)option.port)};
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) die(3, "socket");
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct timeval limit = {.tv_sec = STALL_MS / 1000};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* for --hold, which waits for its replies */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) die(3, "connect");
-    return fd;
-}
-
 static void connect_all(void)
 {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < option.connections; i++) {
         struct connection *c = &connection[i];
-        c->fd = connect_one();
+        c->wire = wire_made();
+        wire_do_not_block(&c->wire);
         c->out = malloc((size_t)option.size * (size_t)option.in_flight);
         c->way = calloc((size_t)option.in_flight, sizeof *c->way);
         if (!c->out || !c->way) die(3, "memory");
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) < 0) die(3, "epoll_ctl");
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->wire.fd, &event) < 0) die(3, "epoll_ctl");
     }
 }
 
@@ -102,20 +83,19 @@ static void lose(struct connection *c)
     tally.under_way -= c->sent - c->answered;
     tally.unanswered += c->sent - c->answered;
     c->sent = c->answered;
-    close(c->fd); /* takes it out of the epoll set too */
-    c->fd = -1;
+    wire_close(&c->wire); /* takes it out of the epoll set too */
 }
 
 static void watch_for_room(struct connection *c, bool wanted)
 {
     struct epoll_event event = {.events = EPOLLIN | (wanted ? EPOLLOUT : 0), .data.ptr = c};
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
+    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->wire.fd, &event);
 }
 
 /* Sends what is in `out`; what does not fit waits for room. */
 static void flush(struct connection *c, bool was_waiting)
 {
-    ssize_t went = send(c->fd, c->out + c->out_at, (size_t)(c->out_end - c->out_at), MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t went = wire_send(&c->wire, c->out + c->out_at, c->out_end - c->out_at);
     if (went < 0) {
         if (errno != EAGAIN) {
             lose(c);

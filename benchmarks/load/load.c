@@ -8,6 +8,9 @@
  *   hold          --hold: connect, exchange one message each (none with --silent), say so, and keep still until standard
  *                 input ends.  Measures what a quiet connection costs.
  *
+ * With --tls, in the program load_tls, all of it inside TLS 1.3.  Handshakes are made one after the other before the first
+ * message, never in the measured time; certificates are not looked at.
+ *
  * Every reply is compared byte for byte with what it must be; a wrong one, a reset and an early end are counted, never
  * skipped.  A message is `q` (quick) or `s` (slow: what that means is the handler's), eight hexadecimal digits that differ
  * from connection to connection and count up, and small letters up to --size; as a line, its last byte is LF.
@@ -17,7 +20,6 @@
  * wrong option; 3: could not connect.
  */
 #define _GNU_SOURCE
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -82,20 +84,14 @@ static void on_reply(struct connection *c, int64_t now)
     }
 }
 
-/* Reads once and checks all that came.  Returns how many whole replies that were; -1 when the connection is lost. */
-static int receive(struct connection *c)
+/* Checks what came.  Returns how many whole replies that were; -1 when the connection is lost. */
+static int check(struct connection *c, int count)
 {
-    ssize_t count = recv(c->fd, received, sizeof received, MSG_DONTWAIT);
-    if (count < 0 && errno == EAGAIN) return 0;
-    if (count <= 0) {
-        lose(c);
-        return -1;
-    }
     int64_t now = now_ns();
     int replies = 0;
     for (int at = 0; at < count;) {
         int piece = option.size - c->reply_at;
-        if (piece > (int)count - at) piece = (int)count - at;
+        if (piece > count - at) piece = count - at;
         if (!is_expected(c, received + at, piece)) {
             tally.wrong++;
             lose(c);
@@ -109,6 +105,24 @@ static int receive(struct connection *c)
             replies++;
         }
     }
+    return replies;
+}
+
+/* Reads once, or as often as there are records of TLS that were read ahead.  Returns as `check`. */
+static int receive(struct connection *c)
+{
+    int replies = 0;
+    do {
+        ssize_t count = wire_receive(&c->wire, received, sizeof received);
+        if (count < 0 && errno == EAGAIN) return replies;
+        if (count <= 0) {
+            lose(c);
+            return -1;
+        }
+        int more = check(c, (int)count);
+        if (more < 0) return -1;
+        replies += more;
+    } while (wire_has_more(&c->wire));
     return replies;
 }
 
@@ -129,8 +143,8 @@ static void drain(void)
         int count = wait_for_events(100);
         for (int i = 0; i < count; i++) {
             struct connection *c = ready[i].data.ptr;
-            if (c->fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
-            if (c->fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT)) receive(c);
+            if (c->wire.fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
+            if (c->wire.fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT)) receive(c);
         }
     }
     tally.unanswered += tally.under_way;
@@ -151,8 +165,8 @@ static void run_closed(void)
         if (count == 0 || (option.messages ? tally.replies >= option.messages : now >= end_at)) break;
         for (int i = 0; i < count; i++) {
             struct connection *c = ready[i].data.ptr;
-            if (c->fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
-            if (c->fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT) && receive(c) > 0) refill(c);
+            if (c->wire.fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
+            if (c->wire.fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT) && receive(c) > 0) refill(c);
         }
         if (option.messages && tally.replies >= option.messages) break;
     }
@@ -177,7 +191,7 @@ static struct connection *take_idle(void)
         struct connection *c = idle.ring[idle.first];
         idle.first = (idle.first + 1) % option.connections;
         idle.count--;
-        if (c->fd >= 0) return c;
+        if (c->wire.fd >= 0) return c;
     }
     return NULL;
 }
@@ -218,8 +232,8 @@ static void run_open(void)
         int count = wait_for_events(timeout_ms);
         for (int i = 0; i < count; i++) {
             c = ready[i].data.ptr;
-            if (c->fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
-            if (c->fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT) && receive(c) > 0) {
+            if (c->wire.fd >= 0 && (ready[i].events & EPOLLOUT)) flush(c, true);
+            if (c->wire.fd >= 0 && (ready[i].events & ~(uint32_t)EPOLLOUT) && receive(c) > 0) {
                 lay_idle(c);
                 answered_ns = now;
             }
@@ -233,15 +247,14 @@ static void run_open(void)
 
 static void exchange_one(const struct connection *c)
 {
-    int fd = c->fd;
     write_header(message, false, nonce_of(c, 0), false);
     write_header(expected, false, nonce_of(c, 0), option.upper);
-    if (send(fd, message, (size_t)option.size, MSG_NOSIGNAL) != option.size) {
+    if (wire_send(&c->wire, message, option.size) != option.size) {
         tally.lost++;
         return;
     }
     for (int at = 0; at < option.size;) {
-        ssize_t count = recv(fd, received + at, (size_t)(option.size - at), 0);
+        ssize_t count = wire_receive(&c->wire, received + at, option.size - at);
         if (count <= 0) {
             tally.lost++;
             return;
@@ -255,7 +268,7 @@ static void exchange_one(const struct connection *c)
 static void run_hold(void)
 {
     for (int i = 0; i < option.connections; i++) {
-        connection[i].fd = connect_one();
+        connection[i].wire = wire_made();
         if (!option.silent) exchange_one(&connection[i]);
     }
     say("begin");
@@ -274,7 +287,9 @@ int main(int count, char **words)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    if (option.tls != IS_TLS) die(2, IS_TLS ? "load_tls wants --tls" : "--tls is for load_tls");
     prepare_messages();
+    prepare_wires();
     if (option.hold) {
         run_hold();
     } else {
@@ -283,10 +298,16 @@ int main(int count, char **words)
         else run_closed();
         drain();
     }
+    const char *spoken = "nothing"; /* when all are lost */
+    for (int i = 0; i < option.connections; i++) {
+        if (connection[i].wire.fd < 0) continue;
+        spoken = wire_text(&connection[i].wire);
+        wire_end(&connection[i].wire);
+    }
     double seconds = (double)(window.end_ns - window.begin_ns) / 1e9;
     printf("{\"messages\": %ld, \"seconds\": %.6f, \"replies\": %ld, \"lost\": %ld, \"wrong\": %ld, \"unanswered\": %ld, "
-           "\"load_cpu_s\": %.6f",
-           tally.measured, seconds, tally.replies, tally.lost, tally.wrong, tally.unanswered, window.cpu_s);
+           "\"load_cpu_s\": %.6f, \"spoken\": \"%s\"",
+           tally.measured, seconds, tally.replies, tally.lost, tally.wrong, tally.unanswered, window.cpu_s, spoken);
     print_latency("quick", &quick);
     print_latency("slow", &slow);
     puts("}");

@@ -27,6 +27,7 @@ static struct {
     double slow_share;
     bool hold;
     bool silent;
+    bool tls;
 } option = {.connections = 64, .size = 64, .in_flight = 1, .warmup_s = 0.3, .duration_s = 2};
 
 static void die(int code, const char *what)
@@ -44,7 +45,8 @@ static void read_options(int count, char **words)
         {"warmup", required_argument, 0, 'w'},   {"duration", required_argument, 0, 'd'},
         {"messages", required_argument, 0, 'm'}, {"rate", required_argument, 0, 'r'},
         {"slow-share", required_argument, 0, 'S'}, {"hold", no_argument, 0, 'h'},
-        {"silent", no_argument, 0, 'q'},         {0, 0, 0, 0},
+        {"silent", no_argument, 0, 'q'},         {"tls", no_argument, 0, 't'},
+        {0, 0, 0, 0},
     };
     int letter;
     while ((letter = getopt_long(count, words, "", table, NULL)) != -1) {
@@ -62,6 +64,7 @@ static void read_options(int count, char **words)
         case 'S': option.slow_share = atof(optarg); break;
         case 'h': option.hold = true; break;
         case 'q': option.silent = true; break;
+        case 't': option.tls = true; break;
         default: exit(2);
         }
     }

@@ -6,6 +6,7 @@ buffered   a BufferedProtocol, which brings its own memory to receive into.  For
 """
 
 import asyncio
+import ssl
 import sys
 from typing import Any
 
@@ -64,14 +65,18 @@ def protocol_for(handler: Handler | None) -> type[asyncio.Protocol]:
     return type("Answering", (Answer,), {"handler": staticmethod(handler)}) if handler else Echo
 
 
-async def serve(protocol: type[asyncio.BaseProtocol]) -> None:
+async def serve(protocol: type[asyncio.BaseProtocol], tls: ssl.SSLContext | None = None) -> None:
     listener = listen()
     listener.setblocking(False)
-    server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG, ssl=tls)
     say_listening(listener)
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+def protocol_from_command_line() -> type[asyncio.BaseProtocol]:
     chosen = buffered_for if way_from_command_line("plain", "buffered") == "buffered" else protocol_for
-    sys.exit(asyncio.run(serve(chosen(handler_from_command_line()))))
+    return chosen(handler_from_command_line())
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(serve(protocol_from_command_line())))

@@ -1,15 +1,42 @@
 """One repetition: the arithmetic, and short real ones with peers."""
 
+import json
 import shutil
 
 import pytest
 
-from benchmarks.measure import Clocks, Cores, Pace, _numbers, cores_for, measure, usable_cores, wait_quiet
-from benchmarks.rows import Load, Server, Trial, importing
-from benchmarks.running import MeasurementError
+from benchmarks import compiled
+from benchmarks.measure import (
+    Clocks,
+    Cores,
+    Pace,
+    _numbers,
+    cores_for,
+    measure,
+    usable_cores,
+    wait_quiet,
+    wait_ready,
+    words_of,
+)
+from benchmarks.rows import importing
+from benchmarks.running import MeasurementError, Program
+from benchmarks.terms import CERTIFICATE, KEY, Load, Server, Trial
 
 PACE = Pace(warmup_s=0.02, duration_s=0.4)
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None and shutil.which("cc") is None, reason="no C compiler")
+
+needs_tls = pytest.mark.usefixtures("tls")
+
+
+@pytest.fixture
+def tls() -> None:
+    """What TLS needs is there; else the test is skipped."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    try:
+        compiled.program("load_tls")
+    except MeasurementError as error:
+        pytest.skip(str(error))
 
 
 def test_the_server_and_the_load_are_apart() -> None:
@@ -48,6 +75,62 @@ def test_peers_are_measured(server: Server) -> None:
     assert found["messages"] > 0
     assert found["cpu_us_per_message"] > 0
     assert 0 < found["quick_p50_us"] <= found["quick_p99_us"] <= found["quick_max_us"]
+
+
+@needs_tls
+@pytest.mark.parametrize(
+    "server", [("c", "c_epoll_tls"), ("peer", "asyncio_tls", "echo", "buffered"), ("peer", "threads_tls", "echo")],
+    ids=lambda server: server[1],
+)  # fmt: skip
+def test_peers_are_measured_inside_tls(server: Server) -> None:
+    found = measure(Trial("peer", (*server, CERTIFICATE, KEY), Load(connections=4, tls=True)), PACE, usable_cores())
+    assert found["messages"] > 0
+    assert found["cpu_us_per_message"] > 0
+
+
+@needs_tls
+@pytest.mark.parametrize("load", [Load(4, 64, 16, tls=True), Load(4, 100_000, 4, tls=True)], ids=["small", "large"])
+def test_records_that_were_read_ahead_are_not_forgotten(load: Load) -> None:
+    """Many in one piece, and many to a message: a reply that nobody takes out of OpenSSL would end the load."""
+    found = measure(Trial("many", ("c", "c_epoll_tls", CERTIFICATE, KEY), load), PACE, usable_cores())
+    assert found["messages"] > 100
+
+
+@needs_tls
+def test_an_open_loop_goes_inside_tls_too() -> None:
+    trial = Trial("open", ("c", "c_epoll_tls", CERTIFICATE, KEY), Load(connections=16, rate=1000, tls=True))
+    assert measure(trial, PACE, usable_cores())["messages"] == 1000 * PACE.duration_s
+
+
+@needs_tls
+def test_a_wrong_reply_inside_tls_is_a_failure() -> None:
+    trial = Trial("wrong", ("peer", "threads_tls", "upper", CERTIFICATE, KEY), Load(connections=2, tls=True))
+    with pytest.raises(MeasurementError, match="'wrong': 2"):
+        measure(trial, PACE, usable_cores())
+
+
+@needs_tls
+def test_a_handshake_that_fails_says_so() -> None:
+    trial = Trial("plain", ("peer", "plain_loop", "upper"), Load(connections=1, tls=True))
+    with pytest.raises(MeasurementError, match="load: handshake"):
+        measure(trial, PACE, usable_cores())
+
+
+@needs_tls
+@pytest.mark.parametrize(("name", "words", "said"), [("load", ["--tls"], "load_tls"), ("load_tls", [], "--tls")])
+def test_each_load_generator_says_which_it_is(name: str, words: list[str], said: str) -> None:
+    with Program([compiled.program(name), "--port", "1", *words], usable_cores()) as program:
+        assert said in (program.wait_log_line(10) or "")
+
+
+@needs_tls
+def test_all_servers_speak_the_same() -> None:
+    for server in (("c", "c_epoll_tls"), ("peer", "asyncio_tls", "echo", "plain"), ("peer", "threads_tls", "echo")):
+        with Program(words_of((*server, CERTIFICATE, KEY)), usable_cores()) as serving:
+            words = [compiled.program("load_tls"), "--tls", "--port", str(wait_ready(serving).port), "--messages", "64"]
+            with Program(words, usable_cores()) as load:
+                lines = [load.output.wait_line(10) for _ in ("begin", "end", "result")]
+        assert json.loads(lines[-1] or "")["spoken"] == "TLSv1.3 TLS_AES_128_GCM_SHA256", server
 
 
 @needs_compiler
@@ -89,6 +172,13 @@ def test_connections_are_held_and_weighed() -> None:
     assert found["connections"] == 50
     assert found["threads_max"] == 1
     assert found["bytes_per_connection"] < 4096
+
+
+@needs_tls
+def test_connections_are_held_and_weighed_inside_tls() -> None:
+    load = Load(connections=300, hold=True, tls=True)  # more than have warmed it up, whose memory it still has
+    found = measure(Trial("memory", ("c", "c_epoll_tls", CERTIFICATE, KEY), load, "memory"), PACE, usable_cores())
+    assert 1024 < found["bytes_per_connection"] < 100_000
 
 
 @needs_compiler

@@ -1,16 +1,20 @@
 """Each peer starts, answers rightly in each of its ways, and ends when it is told to, leaving nothing."""
 
+import contextlib
 import os
+import shutil
 import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
 
+from benchmarks.certificate import filled_in
 from benchmarks.measure import START_S, wait_ready, words_of
 from benchmarks.readings import group_members
 from benchmarks.running import Program
+from benchmarks.terms import CERTIFICATE, KEY
 
 CORES = os.sched_getaffinity(0)
 WAIT_S = 10.0
@@ -23,7 +27,7 @@ def peer(*words: str, needs: str = "") -> object:
     return pytest.param(words, id=" ".join(words), marks=mark)
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(*words: str) -> Iterator[int]:
     """The port of a peer; it ends as it should."""
     with Program(words_of(("peer", *words)), CORES) as program:
@@ -119,6 +123,47 @@ def test_a_handler_that_blocks_does_not_stop_the_others(words: tuple[str, ...]) 
         assert received(quick, 5) == b"quick", "while the other is held"
         gate.close()
         assert received(slow, len(message)) == message
+
+
+TLS = [
+    *(peer("asyncio_tls", "upper", way) for way in ("plain", "buffered")),
+    *(peer("uvloop_tls", "upper", way, needs="uvloop") for way in ("plain", "buffered")),
+    peer("threads_tls", "upper"),
+]
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+
+
+@needs_openssl
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("words", TLS)
+def test_it_calls_the_handler_inside_tls_and_closes(words: tuple[str, ...], version: ssl.TLSVersion) -> None:
+    certificate, key = filled_in([CERTIFICATE, KEY])
+    client = ssl.create_default_context(cafile=certificate)
+    client.minimum_version = client.maximum_version = version
+    with served(*words, certificate, key) as port, connect(port) as silent:
+        with client.wrap_socket(connect(port), server_hostname="localhost") as connection:
+            connection.sendall(b"quick")
+            assert received(connection, 5) == b"QUICK", "while another has not begun its handshake"
+            with contextlib.suppress(ssl.SSLEOFError):  # some say close_notify too, some only close
+                connection.unwrap()
+        silent.sendall(b"this is no handshake\n")
+        with contextlib.suppress(ConnectionResetError):
+            while silent.recv(64):
+                pass
+
+
+@needs_openssl
+def test_ciphers_without_forward_secrecy_are_refused() -> None:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers("AES128-GCM-SHA256")
+    with (
+        served("threads_tls", "echo", *filled_in([CERTIFICATE, KEY])) as port,
+        connect(port) as connection,
+        pytest.raises(ssl.SSLError),
+    ):
+        client.wrap_socket(connection)
 
 
 def test_several_processes_share_a_listener() -> None:

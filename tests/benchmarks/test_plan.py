@@ -5,7 +5,7 @@ import pytest
 from benchmarks.__main__ import read_command_line
 from benchmarks.measure import Pace
 from benchmarks.plan import Step, expected_s, left_s, plan, rotated, span
-from benchmarks.rows import Row, Trial
+from benchmarks.terms import Row, Trial
 
 A, B, C = (Trial(name, ("c", name)) for name in "ABC")
 PACE = Pace(warmup_s=1.0, duration_s=3.0)
@@ -36,10 +36,10 @@ def test_a_quick_run_makes_long_trials_once() -> None:
     assert names(plan([long], 2)) == "ABBA"
 
 
-def test_a_whole_quick_run_takes_less_than_three_minutes() -> None:
+def test_a_whole_quick_run_takes_less_than_four_minutes() -> None:
     options = read_command_line(["--quick"])
     steps = plan(options.rows, options.rounds, is_quick=options.is_short)
-    assert sum(expected_s(step, options.pace) for step in steps) < 180
+    assert sum(expected_s(step, options.pace) for step in steps) < 240
 
 
 def test_only_some() -> None:

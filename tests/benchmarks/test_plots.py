@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.plots import COLORS, LETTERS_OF_NAME, NoMatplotlib, main, picture_of, svg, where
 from benchmarks.records import Kept, Record, Run, line_of
-from benchmarks.rows import ROWS, Row, Trial
+from benchmarks.rows import ROWS
 from benchmarks.spreads import Results
+from benchmarks.terms import Row, Trial
 
 ROW = Row(
     number=1,

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.records import Kept, Record, Run, line_of
 from benchmarks.report import head, in_short, main, path_of_report, remarks, report, section, table
-from benchmarks.rows import Goal, Load, Row, Trial
 from benchmarks.spreads import Results
+from benchmarks.terms import Goal, Load, Row, Trial
 
 ROW = Row(
     number=1,

@@ -5,7 +5,8 @@ import pytest
 from benchmarks import handlers
 from benchmarks.measure import words_of
 from benchmarks.metrics import METRICS
-from benchmarks.rows import HANDLERS, OTHERS, ROWS, Load, Row, Trial
+from benchmarks.rows import HANDLERS, OTHERS, ROWS
+from benchmarks.terms import CERTIFICATE, KEY, Load, Row, Trial
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: str(row.number))
@@ -56,6 +57,7 @@ def test_options_of_the_load_generator() -> None:
         "--connections", "64", "--size", "64", "--in-flight", "1", "--line", "--upper", "--rate", "100",
     ]  # fmt: skip
     assert "--rate" not in Load().options()
+    assert Load(tls=True).options()[-1] == "--tls"
 
 
 def test_what_a_record_keeps_of_a_trial() -> None:
@@ -69,3 +71,12 @@ def test_command_lines() -> None:
     assert words_of(("peer", "thread_pool", "block"))[1:] == ["-m", "benchmarks.peers.thread_pool", "block"]
     with pytest.raises(ValueError, match="nonsense"):
         words_of(("nonsense",))
+
+
+def test_servers_that_speak_tls_are_told_where_the_run_s_certificate_is() -> None:
+    for words in (trial.server for number in (9, 10) for trial in ROWS[number].trials if trial.load.tls):
+        assert set(words) >= {CERTIFICATE, KEY}
+    *_, certificate, key = words_of(("peer", "threads_tls", "echo", CERTIFICATE, KEY))
+    assert words_of(("paceline", "echo", "--tls-cert", CERTIFICATE, "--tls-key", KEY))[-4:] == [
+        "--tls-cert", certificate, "--tls-key", key,
+    ]  # fmt: skip

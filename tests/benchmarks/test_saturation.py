@@ -11,8 +11,9 @@ import pytest
 from benchmarks import saturation
 from benchmarks.handlers import gated
 from benchmarks.measure import Pace, measure, usable_cores
-from benchmarks.rows import ROWS, Load, Trial
+from benchmarks.rows import ROWS
 from benchmarks.saturation import NotSaturated, Quick, Saturated, main, percentile, read_command_line, result_of, run
+from benchmarks.terms import Load, Trial
 
 SIZE = 32
 

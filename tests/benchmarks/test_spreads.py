@@ -1,8 +1,8 @@
 """What the rounds of a row say together: ratios within rounds, numbers in their unit, failures."""
 
 from benchmarks.records import Record
-from benchmarks.rows import Row
 from benchmarks.spreads import Results
+from benchmarks.terms import Row
 from paceline.stats.spread import Spread
 
 ROW = Row(1, "Echo", "ours", "messages_per_s", (), (), (), ())
