@@ -31,6 +31,7 @@ from paceline.wire import as_framing
 from paceline.worker.assembly import Parts, assemble
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.gate import Shut
+from paceline.worker.lifecycle import State
 from paceline.worker.messages import Drain, encode
 from paceline.worker.plan import Plan
 from paceline.worker.process import certificates_of
@@ -209,6 +210,7 @@ class Bed:
         accepting = self.parts.accepting
         way_in = accepting.way_in(0)
         phase = accepting.first_phase(way_in, streams.peer_address(theirs.fileno()))
+        way_in = way_in.proxied if phase is State.UNNAMED else way_in
         if accepting.enter(Connection(theirs.detach(), way_in, phase)):
             self.worker.wakeup.wake()
         return ours

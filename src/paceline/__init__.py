@@ -5,6 +5,7 @@
     Close                       a reply after which the connection is closed
     File                        a reply that the kernel sends out of a file
     Connection                  what a message handler gets as its second parameter
+    Credentials                 of a peer by a Unix socket: its pid, uid and gid
     TlsSession                  what was agreed with its peer, where it is encrypted: `connection.tls`
     Raw, Lines, Delimited, LengthPrefixed, Fixed, Netstring
                                 the framings; `Framing` is what one of your own must be, `Broken` how it refuses a peer
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from paceline.handlers import Close, File, connection, message
+    from paceline.host.streams import Credentials
     from paceline.wire import Broken, Delimited, Fixed, Framing, LengthPrefixed, Lines, Netstring, Raw
     from paceline.wire.tls import TlsSession
     from paceline.worker.connection import Connection
@@ -54,6 +56,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionReset",
+    "Credentials",
     "Delimited",
     "File",
     "Fixed",
@@ -85,6 +88,7 @@ _HOMES = {
     "paceline.errors": "BadFrame ConnectFailed ConnectionClosed ConnectionReset HostError MessageTooLarge "
     "PacelineError PeerError Refused SettingError TargetError TimedOut Truncated UsageError",
     "paceline.handlers": "Close File connection message",
+    "paceline.host.streams": "Credentials",
     "paceline.wire": "Broken Delimited Fixed Framing LengthPrefixed Lines Netstring Raw",
     "paceline.wire.tls": "TlsSession",
     "paceline.worker.connection": "Connection",

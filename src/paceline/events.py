@@ -42,7 +42,7 @@ D, I, W, E = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR  # noqa: E741 -
 # ruff: noqa: E501 - a row is one line, however long its sentence
 _ROWS = (
     # the supervisor's life
-    Kind("listening", I, "listening on {addresses} · {crew} · pid {pid}"),
+    Kind("listening", I, "listening on {places} · {crew} · pid {pid}"),
     Kind("sockets-passed", I, "nobody said where to listen (--bind), and sockets were passed (LISTEN_FDS): they are served: {sockets}"),
     Kind("sockets-not-ours", W, "sockets were passed to process {of_pid} (LISTEN_PID), and this is process {pid}: they are ignored; if a shell starts the server, write exec before the command"),
     Kind("sockets-unused", W, "sockets were passed (LISTEN_FDS) that --bind does not name: {sockets}; nobody here serves who connects there; name them too, or take them out of the socket unit"),

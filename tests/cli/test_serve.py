@@ -43,6 +43,8 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
         "user": "root",
         "group": "root",
         "umask": "027",
+        "socket_mode": "660",
+        "socket_owner": "root:root",
         "no_new_privs": "on",
         "tls_client_cert": "optional",
         "alpn": "mqtt",
@@ -50,6 +52,8 @@ def test_every_row_is_an_option_that_arrives(row: typing.Any, run: "Run", superv
     }
     asks_for = {
         "probe_reply": ("--probe", "ping"),
+        "socket_mode": ("--bind", "unix:s"),
+        "socket_owner": ("--bind", "unix:s"),
         "tls_key": ("--tls-cert", "a"),
         "tls_key_password_file": ("--tls-cert", "a"),
         "tls_ca": ("--tls-cert", "a", "--tls-client-cert", "required"),

@@ -373,6 +373,42 @@ def test_the_peers_name(pair: Pair, kind: str) -> None:
     assert is_open(fd)
 
 
+def test_whose_process_the_peer_is(pair: Pair, kind: str) -> None:
+    fd, client = pair
+    ours = streams.Credentials(os.getpid(), os.geteuid(), os.getegid())
+    assert streams.peer_credentials(fd) == (ours if kind == "unix" else None)
+    client.close()
+    assert streams.peer_credentials(fd) == (ours if kind == "unix" else None), "it is known when it is gone, too"
+    assert is_open(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_it_is_who_has_connected_and_not_who_has_the_socket_now() -> None:
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as client:
+        listening.bind("")  # any abstract name: no folder is in the way of others
+        listening.listen()
+        child = os.fork()
+        if child == 0:
+            os.setresgid(2**31 + 7, 4711, 0)
+            os.setresuid(5, 2**32 - 2, 0)
+            os._exit(client.connect_ex(listening.getsockname()))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        fd = streams.accept(listening)
+        assert streams.peer_credentials(fd) == streams.Credentials(child, 2**32 - 2, 4711)
+        assert streams.peer_text(fd) == f"unix pid {child} uid {2**32 - 2}"
+        streams.close(fd)
+
+
+def test_no_descriptor_has_no_peer() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for fd in (-1, reading, writing):
+        assert streams.peer_credentials(fd) is None
+        assert streams.peer_address(fd) is None
+        assert streams.peer_text(fd) == "a peer that is gone"
+    os.close(writing)
+
+
 def test_the_name_of_a_peer_that_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())

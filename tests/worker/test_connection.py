@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import paceline
 from paceline.errors import UsageError
 from paceline.host import streams
 from paceline.worker.connection import STATE_BYTES, STATE_DEPTH, Connection, WayIn
@@ -232,6 +233,67 @@ def test_after_its_end_a_connection_does_not_name_the_next_one_with_its_number()
         assert gone.is_closed
         assert gone.peer == "a peer that is gone"
         assert "a peer that is gone" in repr(gone)
+
+
+# Whose process it is
+
+
+def test_the_credentials_are_those_of_a_unix_socket_alone() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as server:
+        who = connection(ours.fileno()).credentials
+        assert who == streams.Credentials(os.getpid(), os.geteuid(), os.getegid())
+        assert who is not None
+        assert (who.pid, who.uid, who.gid) == (os.getpid(), os.geteuid(), os.getegid())
+        with socket.create_connection(server.getsockname()):
+            fd = streams.accept(server)
+            assert connection(fd).credentials is None
+            streams.close(fd)
+    assert connection().credentials is None
+
+
+def test_they_cannot_be_changed() -> None:
+    who = streams.Credentials(1, 2, 3)
+    with pytest.raises(AttributeError):
+        who.uid = 0  # type: ignore[misc]
+    assert not hasattr(who, "__dict__")
+    assert paceline.Credentials is streams.Credentials
+
+
+def test_the_credentials_of_a_proxy_are_not_the_peers() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Connection(ours.fileno(), WAY_IN.proxied).credentials is None
+        assert Connection(ours.fileno(), WAY_IN).credentials is not None
+
+
+def test_after_its_end_a_connection_does_not_have_those_of_the_next_one_with_its_number() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert connection(ours.fileno(), State.CLOSED).credentials is None
+
+
+def test_nor_when_it_ends_while_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread, which closes it: what the kernel says then may be of the next one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ending = connection(ours.fileno())
+        asked = streams.peer_credentials
+
+        def slowly(fd: int) -> streams.Credentials | None:
+            ending.phase = State.CLOSED
+            return asked(fd)
+
+        monkeypatch.setattr(streams, "peer_credentials", slowly)
+        assert ending.credentials is None
+
+
+def test_what_connections_of_proxies_share_is_one_too() -> None:
+    proxied = WAY_IN.proxied
+    assert proxied is WAY_IN.proxied is proxied.proxied
+    assert (proxied.index, proxied.text, proxied.push) == (WAY_IN.index, WAY_IN.text, WAY_IN.push)
+    assert proxied.is_proxied
+    assert not WAY_IN.is_proxied
 
 
 # What it owes

@@ -225,6 +225,37 @@ def test_after_it_has_gone_nothing_is_sent_to_it(sender: Bed) -> None:
             connection.send(b"x")
 
 
+def test_after_it_has_gone_its_number_is_not_asked_for_it(sender: Bed) -> None:
+    """A handler may have kept it; the number may be another connection's by then."""
+    with house(2) as seats:
+        connection = parked(sender)
+        fd = connection.fd
+        assert connection.credentials is not None
+        assert give(sender, seats, connection)
+        taken(seats)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            is_used_again = fd in (ours.fileno(), theirs.fileno())
+            if not is_used_again:
+                os.dup2(ours.fileno(), fd)
+            try:
+                assert streams.peer_credentials(fd) is not None
+                assert connection.credentials is None
+                assert connection.peer == "a peer that is gone"
+            finally:
+                if not is_used_again:
+                    os.close(fd)
+
+
+@pytest.mark.parametrize("is_proxied", [False, True])
+def test_that_it_is_a_proxys_goes_along(sender: Bed, is_proxied: bool) -> None:
+    with house(2) as seats:
+        connection = parked(sender)
+        connection.way_in = connection.way_in.proxied if is_proxied else connection.way_in
+        assert give(sender, seats, connection)
+        assert taken(seats).is_proxied is is_proxied
+
+
 def give(sender: Bed, seats: House, connection: Connection, passes: int = 1) -> bool:
     giving = seats.giving(sender.worker)
     return giving.try_give(connection, giving.takers(any_generation=True), passes)

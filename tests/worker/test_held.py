@@ -65,6 +65,33 @@ def test_shutdown_is_the_sockets_own(open_call: Open) -> None:
     assert call.held.recv(100) == b"still"
 
 
+def test_whose_process_the_peer_is(open_call: Open) -> None:
+    call = open_call()
+    who = streams.Credentials(os.getpid(), os.geteuid(), os.getegid())
+    assert call.held.credentials == who
+    call.peer.close()
+    call.held.close()
+    assert call.held.credentials == who, "until the call is over"
+    assert open_call(tcp=True).held.credentials is None
+
+
+def test_after_the_descriptor_was_taken_away_there_is_nobody(open_call: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, other = open_call(), open_call()
+    taken = socket.socket(fileno=call.held.detach())
+    assert call.held.credentials is None
+    assert call.held.peer == "a peer that is gone"
+    taken.close()
+    asked = streams.peer_credentials
+
+    def slowly(fd: int) -> streams.Credentials | None:
+        taken.__init__(fileno=other.held.detach())  # type: ignore[misc]
+        return asked(fd)
+
+    monkeypatch.setattr(streams, "peer_credentials", slowly)
+    assert other.held.credentials is None, "it was taken away meanwhile, and its number may be another's"
+    taken.close()
+
+
 def test_a_copy_is_a_plain_socket(open_call: Open) -> None:
     call = open_call()
     with call.held.dup() as copy:

@@ -1,5 +1,6 @@
 """worker/naming.py: who a proxy says the peer is, however the header comes, and that nothing is served before it."""
 
+import os
 import socket
 import socketserver
 import struct
@@ -251,6 +252,76 @@ def test_whether_it_is_named_travels_with_it(has_setting: bool) -> None:
         assert receive_exactly(first, 15) == b"192.0.2.7:50312"
         second.sendall(b"hello")
         assert second.recv(100).startswith(b"unix pid ")
+
+
+# Whose process it is
+
+
+def test_it_is_known_until_the_last_hook() -> None:
+    seen: list[Any] = []
+
+    class Hooks:
+        def connected(self, connection: Connection) -> None:
+            seen.append(connection.credentials)
+
+        def disconnected(self, connection: Connection) -> None:
+            seen.append(connection.credentials)
+
+        def __call__(self, message: bytes) -> bytes:
+            return message
+
+    with bed(Hooks) as worker:
+        client = worker.connect()
+        client.sendall(b"x")
+        assert receive_exactly(client, 1) == b"x"
+        client.close()
+        worker.wait_closed(1)
+    assert seen == [streams.Credentials(os.getpid(), os.geteuid(), os.getegid())] * 2
+
+
+def whose(_message: bytes, connection: Connection) -> bytes:
+    return repr(connection.credentials).encode()
+
+
+@pytest.mark.parametrize("header", [LINE, b"PROXY UNKNOWN\r\n", SIGNATURE + struct.pack("!BBH", 0x20, 0, 0)])
+def test_the_process_at_the_other_end_of_a_proxys_connection_is_not_the_peers(header: bytes) -> None:
+    with bed(whose, proxy_protocol=("unix",)) as worker:
+        client = worker.connect()
+        client.sendall(header + b"hello")
+        assert receive_exactly(client, 4) == b"None"
+        client.close()
+        worker.wait_closed(1)
+
+
+@pytest.mark.parametrize("has_setting", [False, True])
+def test_that_it_is_a_proxys_travels_with_it(has_setting: bool) -> None:
+    with taker(whose, proxy_protocol=("unix",) if has_setting else None) as there:
+        for record, is_known in (
+            (Record(listener=0, is_unnamed=True), False),
+            (Record(listener=0, is_proxied=True, messages=1), False),
+            (Record(listener=0, messages=1), True),
+            (Record(listener=7, is_proxied=True, messages=1), False),
+        ):
+            there.post(encode(record))
+            there.take_in()
+            client = there.seats.clients[-1]
+            client.sendall(LINE * record.is_unnamed + b"hello")
+            assert client.recv(100).startswith(b"Credentials(pid=" if is_known else b"None")
+
+
+@pytest.mark.parametrize("start", ["accept", "data"])
+@pytest.mark.parametrize("has_proxy", [False, True])
+def test_whole_connections_have_it_too(start: str, has_proxy: bool) -> None:
+    def hold(conn: HeldSocket) -> None:
+        conn.sendall(repr(conn.credentials).encode() + conn.recv(5))
+
+    with bed(hold, as_="connection", start=start, proxy_protocol=("unix",) if has_proxy else None) as worker:
+        client = worker.connect()
+        client.sendall(LINE * has_proxy + b"hello")
+        who = None if has_proxy else streams.Credentials(os.getpid(), os.geteuid(), os.getegid())
+        assert receive_all(client) == repr(who).encode() + b"hello"
+        client.close()
+        worker.wait_closed(1)
 
 
 def test_a_held_socket_of_a_proxy_that_names_nobody_has_the_proxys_address() -> None:

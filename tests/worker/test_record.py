@@ -23,6 +23,7 @@ FULL = Record(
     is_new=True,
     messages=17,
     peer="192.0.2.7:50312",
+    is_proxied=True,
     generation=4,
     framing="line",
     state={"user": 7, "seen": frozenset({1, 2}), "path": (b"\x00\xff", None, 1.5, True, "é")},

@@ -81,6 +81,8 @@ class Keywords(TypedDict, total=False):
     user: str | int | None
     group: str | int | None
     umask: str | None
+    socket_mode: str | None
+    socket_owner: str | int | None
     no_new_privs: str | None
     pid: "str | os.PathLike[str] | None"
     control: "str | os.PathLike[str] | None"
@@ -109,10 +111,10 @@ def checked(resolved: Resolved) -> Settings:
             except NotAnEscapeError as wrong:
                 there_are = r"there are \r \n \t \0 \\ and \xHH (two hex digits), a backslash is \\"
                 raise resolved.refused(key, rf"\{wrong.letter} is no escape; {there_are}") from None
-    if settings.user is not None or settings.group is not None:
-        from paceline.cli.rights import require_accounts
+    if any(key in resolved.sources for key in ("user", "group", "socket_mode", "socket_owner")):
+        from paceline.cli.rights import require_rights
 
-        require_accounts(resolved)
+        require_rights(resolved)
     if settings.probe_reply is not None and settings.probe is None:
         raise resolved.refused("probe_reply", "there is no --probe that it could be the answer to; give that, too")
     return settings

@@ -46,6 +46,8 @@ class Server:
     """Seconds since the epoch; 0: nobody knows."""
     paceline: str = ""
     """Its version."""
+    words: tuple[str, ...] = ()
+    """As host/runtime.py has them."""
     is_listed: bool = False
     """It is in the runtime folder, so that `control` is None only where there is no socket."""
 
@@ -132,6 +134,7 @@ def _listed(running: runtime.Running) -> Server:
         running.target,
         running.started,
         running.paceline,
+        running.words,
         is_listed=True,
     )
 

@@ -67,6 +67,7 @@ def _picture(server: Server, board: Board, before: Look) -> Picture:
     return Picture(
         pid=server.pid,
         addresses=server.addresses,
+        words=server.words,
         target=server.target,
         paceline=server.paceline,
         control=server.control,

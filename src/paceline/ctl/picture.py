@@ -105,6 +105,15 @@ class Picture:
     """Calls begun and messages taken between the two looks."""
     counters: Mapping[str, int]
     """By name, over all workers there ever were."""
+    words: tuple[str, ...] = ()
+    """Of each address, which families it serves, where its text does not show it; none: it is not known."""
+
+    @property
+    def places(self) -> str:
+        """Where it listens, for people: `[::]:8888 (IPv4 and IPv6), unix:/run/app.sock`."""
+        words = self.words if len(self.words) == len(self.addresses) else ("",) * len(self.addresses)
+        pairs = zip(self.addresses, words, strict=True)
+        return ", ".join(f"{address} ({word})" if word else address for address, word in pairs)
 
     @property
     def generation(self) -> int:
@@ -169,6 +178,7 @@ class Picture:
             "health": self.health,
             "pid": self.pid,
             "addresses": list(self.addresses),
+            "families": list(self.words),
             "target": self.target,
             "generation": self.generation,
             "uptime_s": round(self.uptime_s, 3),

@@ -49,7 +49,7 @@ COLUMNS = (
 
 def status_text(picture: Picture, width: int | None = None) -> str:
     """A head, a line for each worker, and what is wrong.  `width` is that of the terminal; None: there is none."""
-    head = [", ".join(picture.addresses), picture.target, f"generation {picture.generation}"]
+    head = [picture.places, picture.target, f"generation {picture.generation}"]
     head += [f"up {span_text(picture.uptime_s)}", f"pid {picture.pid}"]
     head += [f"Paceline {picture.paceline}"] if picture.paceline else []
     parts = [_shortened(part, width).replace(" ", _UNBROKEN) for part in head if part]

@@ -21,12 +21,15 @@ from paceline.errors import HostError
 from paceline.host import activation
 from paceline.host.holders import THIS_PROCESS, holder_of_port
 from paceline.host.refusals import sort_of_file, why_not
-from paceline.host.unix_paths import Made, listen_at_path
+from paceline.host.unix_paths import AS_MADE, FileRights, Made, listen_at_path
 
 _PROBES = 4
 """TCP_KEEPCNT: unanswered probes until a peer counts as dead; together they take as long as the idle time."""
 _LONGEST_S = 32767
 """The kernel's limit for TCP_KEEPIDLE and TCP_KEEPINTVL (include/net/tcp.h, MAX_TCP_KEEPIDLE)."""
+
+_IPV6_ADDRESSES = "/proc/net/if_inet6"
+"""A row for each address of an interface (proc_net(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Listener:
     text   where, the port resolved: `127.0.0.1:8888`, `[::]:8888` (all interfaces), `unix:/run/x.sock`
     kind   "tcp" or "unix": what it is, also when it was inherited
     index  its place among the addresses; a handed-over connection names its listener by it
+    words  for people, what of its text means more than one sees: `IPv4 and IPv6`; empty: nothing
     """
 
     socket: socket.socket
@@ -43,13 +47,21 @@ class Listener:
     kind: str
     index: int
     made: Made | None = None
+    words: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """Where, in full: `[::]:8888 (IPv4 and IPv6)`."""
+        return f"{self.text} ({self.words})" if self.words else self.text
 
     def fileno(self) -> int:
         return self.socket.fileno()
 
 
-def open_listener(address: Address, index: int, backlog: int, keepalive_s: float | None) -> Listener:
-    """Listen there.  Raises HostError; then nothing is left open.
+def open_listener(
+    address: Address, index: int, backlog: int, keepalive_s: float | None, rights: FileRights = AS_MADE
+) -> Listener:
+    """Listen there.  Raises HostError; then nothing is left open.  `rights` are those of a Unix socket's file.
 
     A host name with several addresses is opened at the first that works, IPv4 before IPv6.  No host at all means all
     interfaces: one socket for IPv6 and IPv4, or IPv4 alone where the machine has no IPv6.  An IPv6 address, `[::]`
@@ -57,7 +69,7 @@ def open_listener(address: Address, index: int, backlog: int, keepalive_s: float
     """
     try:
         if address.kind == "unix":
-            opened, made = listen_at_path(address.path, backlog)
+            opened, made = listen_at_path(address.path, backlog, rights)
         elif address.kind == "fd":
             (fd,) = [address.fd] if address.fd >= 0 else activation.NONE.named(address.name)
             opened, made = _inherit(fd, backlog), None
@@ -71,7 +83,8 @@ def open_listener(address: Address, index: int, backlog: int, keepalive_s: float
     if kind == "tcp":
         _set_inherited_options(opened, keepalive_s)
     text = address.text if made is not None else _text_of(opened)  # unix_paths.py: it may be bound by another name
-    return Listener(opened, text, kind, index, made)
+    words = _words_of(opened, is_dual=address.kind == "tcp" and not address.host)
+    return Listener(opened, text, kind, index, made, words)
 
 
 def close_listener(listener: Listener) -> None:
@@ -260,6 +273,28 @@ def _text_of(listening: socket.socket) -> str:
     if name[3] and "%" not in host:  # a link-local address means something only with its interface
         host = f"{host}%{_interface(name[3])}"
     return f"[{host}]:{port}"
+
+
+def _words_of(listening: socket.socket, *, is_dual: bool) -> str:
+    """Which families a listener for all interfaces serves; `is_dual`: both were asked for."""
+    if listening.family == socket.AF_UNIX or listening.getsockname()[0] not in ("::", "0.0.0.0"):
+        return ""
+    if listening.family == socket.AF_INET:
+        return "IPv4 only: this machine has no IPv6" if is_dual else "IPv4 only"
+    if listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return "IPv6 only"
+    return "IPv4 and IPv6" if _has_ipv6_address() else "IPv4 and IPv6: this machine has no IPv6 address now"
+
+
+def _has_ipv6_address() -> bool:
+    """Whether any interface has one.  Where IPv6 is turned off by sysctl, sockets for it can be had all the same."""
+    try:
+        with open(_IPV6_ADDRESSES, "rb") as rows:
+            return bool(rows.read(1))
+    except FileNotFoundError:
+        return not os.path.exists("/proc/net")  # without /proc, nobody knows
+    except OSError:
+        return True
 
 
 def _interface(number: int) -> str:

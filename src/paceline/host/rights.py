@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from paceline.errors import HostError
+from paceline.errors import HostError, SettingError
 from paceline.host import processes
+from paceline.host.unix_paths import FileRights
 from paceline.settings.values import near
 
 ROOT = 0
@@ -118,6 +119,23 @@ def _group(text: str) -> int:
             return int(text)
     nearest = near(text, (entry.gr_name for entry in grp.getgrall()))
     raise NoAccountError("group", "a group of this machine, and there is none of that name", nearest)
+
+
+def owner(text: str | None) -> tuple[int, int]:
+    """(user, group) of `USER`, `USER:GROUP` or `:GROUP`; -1: it stays who it is (chown(2)).  Raises NoAccountError."""
+    user, _, group = (text or "").partition(":")
+    entry = _user(user) if user else None
+    uid = -1 if not user else int(user) if entry is None else entry.pw_uid
+    return uid, _group(group) if group else -1
+
+
+def file_rights(mode: str | None, owned_by: str | None) -> FileRights:
+    """Of the settings `socket_mode` and `socket_owner`.  Raises SettingError when there is no such user or group."""
+    try:
+        uid, gid = owner(owned_by)
+    except NoAccountError as wrong:  # it was there when the settings were checked, if they were
+        raise SettingError(f"socket_owner {owned_by!r}: {wrong}") from None
+    return FileRights(None if mode is None else int(mode, 8), uid, gid, owned_by or "")
 
 
 # The kernel's verbs

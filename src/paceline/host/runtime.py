@@ -51,12 +51,14 @@ class Running:
     board: str
     """A path by which its scoreboard can be opened, as long as it runs."""
     addresses: tuple[str, ...]
-    """Where it listens, as people write it."""
+    """Where it listens, as it is written and read back."""
     target: str
     started: float
     """Seconds since the epoch."""
     paceline: str
     """Its version."""
+    words: tuple[str, ...] = ()
+    """Of each address, what it serves, where its text does not show it (host/listeners.py); none: it is not known."""
 
 
 # The folder
@@ -291,9 +293,11 @@ def _server(record: object) -> Running | None:
         return None
     kinds = {"pid": int, "start_ticks": int, "control": str | None, "started": int | float}
     given = {row.name: record.get(row.name) for row in fields(Running)}
-    given["addresses"] = tuple(text for text in record["addresses"] if isinstance(text, str))
+    for name in ("addresses", "words"):
+        texts = record.get(name)
+        given[name] = tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
     for name, value in given.items():
-        wanted = tuple if name == "addresses" else kinds.get(name, str)
+        wanted = tuple if name in ("addresses", "words") else kinds.get(name, str)
         if not isinstance(value, wanted) or isinstance(value, bool):
             return None
     return Running(**given)  # type: ignore[arg-type]

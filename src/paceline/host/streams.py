@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import termios
+from dataclasses import dataclass
 
 from paceline.networks import of_ipv4, of_ipv6
 
@@ -33,6 +34,26 @@ _connect.restype = ctypes.c_int
 
 Peer = tuple[str, int] | tuple[str, int, int, int] | None
 """The address of a peer, as Python has it (host, port, and of IPv6 more); None: it is a Unix socket, or gone."""
+
+_CREDENTIALS = struct.Struct("iII")
+"""struct ucred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whose process has connected by a Unix socket, as the kernel has noted it then (SO_PEERCRED, unix(7)).
+
+    uid, gid   its effective user and group; nobody can pretend to be another one
+    pid        its number, which may be another process's by now: for the log, not for a decision
+
+    They are what this process's namespaces have: who is not in them has the pid 0, or the uid and gid 65534
+    (user_namespaces(7)).  A process that was given the connection by the one that made it has that one's.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
 
 receive = os.read
 """receive(fd, n) -> bytes.  b"" is end-of-file.
@@ -151,12 +172,12 @@ def peer_text(fd: int) -> str:
     """Who is at the other end: `192.0.2.7:50312`, `[2001:db8::7]:50312`, `unix pid 4711 uid 1000`; never raises."""
     try:
         stream = _socket.socket(fileno=fd)
-    except OSError:
+    except (OSError, ValueError):  # it is no descriptor, or -1
         return _PEER_IS_GONE
     try:
         if stream.family == socket.AF_UNIX:
-            pid, uid, _gid = struct.unpack("3i", stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return f"unix pid {pid} uid {uid}"
+            who = _credentials_of(stream)
+            return f"unix pid {who.pid} uid {who.uid}"
         return text_of(stream.getpeername())
     except OSError:
         return _PEER_IS_GONE
@@ -164,11 +185,30 @@ def peer_text(fd: int) -> str:
         stream.detach()
 
 
+def peer_credentials(fd: int) -> Credentials | None:
+    """Who is at the other end of a Unix socket, also when it is gone; None: it is none.  Never raises."""
+    try:
+        stream = _socket.socket(fileno=fd)
+    except (OSError, ValueError):
+        return None
+    try:
+        return _credentials_of(stream) if stream.family == socket.AF_UNIX else None
+    except OSError:
+        return None
+    finally:
+        stream.detach()
+
+
+def _credentials_of(stream: _socket.socket) -> Credentials:
+    told = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return Credentials(*_CREDENTIALS.unpack(told))
+
+
 def peer_address(fd: int) -> Peer:
     """Where the other end is (getpeername(2)); never raises."""
     try:
         stream = _socket.socket(fileno=fd)
-    except OSError:
+    except (OSError, ValueError):
         return None
     try:
         address = stream.getpeername()

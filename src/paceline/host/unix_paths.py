@@ -7,6 +7,10 @@ Where nothing is in the way, bind(2) makes the file.  A dead one is replaced in 
 that listens already: a client that tries again and again is refused until then, and served from then on, but never
 told that there is no such path.  The kernel goes on calling that socket by the name it was bound to, PATH.new (`ss -xl`
 shows it); what we say ourselves is PATH.
+
+Who may write to the file may connect (unix(7)).  A mode that is asked for is the socket's own before it is bound, so
+that bind(2) makes the file with it, or with less (the umask); what is still missing, and the owner, are set before
+listen(2), and looked at afterwards.  Until then whoever connects is refused, so nobody ever gets in who should not.
 """
 
 import contextlib
@@ -28,6 +32,22 @@ BESIDE = ".new"
 
 
 @dataclass(frozen=True, slots=True)
+class FileRights:
+    """With which rights a file is made."""
+
+    mode: int | None = None
+    """None: what the umask leaves."""
+    uid: int = -1
+    """-1, also of `gid`: as the file is made (chown(2))."""
+    gid: int = -1
+    owner: str = ""
+    """As it was asked for, for messages."""
+
+
+AS_MADE = FileRights()
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """The file of a Unix socket that we made: which one, and which process may remove it."""
 
@@ -46,20 +66,27 @@ class Made:
 
     def give_to(self, uid: int, gid: int) -> None:
         """Make it that user's, and no other file that lies at the path by now.  Raises OSError."""
+        with self.held() as file:
+            if file is not None:
+                os.chown(file, uid, gid)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[str | None]:
+        """A name that means this very file, whatever lies at the path by now; None: another one does.
+
+        Only right after it was made, as long as it is our user's.  Raises OSError.
+        """
         fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == (self.device, self.inode) and _is_ours(found):
-                os.chown(f"/proc/self/fd/{fd}", uid, gid)
+            is_it = (found.st_dev, found.st_ino) == (self.device, self.inode) and _is_ours(found)
+            yield f"/proc/self/fd/{fd}" if is_it else None
         finally:
             os.close(fd)
 
 
-def listen_at_path(path: str, backlog: int) -> tuple[socket.socket, Made]:
-    """A socket that listens at this path, and its file.  Raises HostError; then nothing is left behind.
-
-    Who may connect is the umask's choice: connecting needs the right to write to the file (unix(7)).
-    """
+def listen_at_path(path: str, backlog: int, rights: FileRights = AS_MADE) -> tuple[socket.socket, Made]:
+    """A socket that listens at this path, and its file.  Raises HostError; then nothing is left behind."""
     length = len(os.fsencode(path))
     if length > PATH_BYTES:
         raise HostError(
@@ -71,10 +98,10 @@ def listen_at_path(path: str, backlog: int) -> tuple[socket.socket, Made]:
     try:
         for _ in range(3):  # a file may go, or come, while we look
             try:
-                return _listen_if_free(path, path, backlog)
+                return _listen_if_free(path, path, backlog, rights)
             except _TakenError:
                 with contextlib.suppress(FileNotFoundError, _TakenError):
-                    return _replace_dead(path, backlog)
+                    return _replace_dead(path, backlog, rights)
     except OSError as error:
         raise HostError(_why_no_path(error, path)) from error
     raise HostError("other processes keep taking this path; stop them, or choose another path")
@@ -84,10 +111,15 @@ class _TakenError(Exception):
     """There is a file where the socket's would be."""
 
 
-def _listen_if_free(bound: str, path: str, backlog: int) -> tuple[socket.socket, Made]:
-    """Bind to `bound`, where nothing may be, listen, and have the file at `path`.  Raises OSError, _TakenError."""
+def _listen_if_free(bound: str, path: str, backlog: int, rights: FileRights) -> tuple[socket.socket, Made]:
+    """Bind to `bound`, where nothing may be, listen, and have the file at `path`.
+
+    Raises OSError, _TakenError, and HostError for rights that cannot be had.
+    """
     with contextlib.ExitStack() as undo:
         opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        if rights.mode is not None:
+            os.fchmod(opened.fileno(), rights.mode)  # bind takes the file's from it (net/unix/af_unix.c, unix_bind_bsd)
         try:
             opened.bind(bound)
         except OSError as error:
@@ -97,7 +129,10 @@ def _listen_if_free(bound: str, path: str, backlog: int) -> tuple[socket.socket,
         found = os.lstat(bound)
         if not _is_ours(found):
             raise _TakenError  # where others may write, they may be quick
-        undo.callback(Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid()).remove)
+        made = Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid())
+        undo.callback(made.remove)
+        if rights != AS_MADE:
+            _set_rights(made, found, rights)
         opened.listen(backlog)
         if bound != path:
             os.rename(bound, path)
@@ -105,12 +140,49 @@ def _listen_if_free(bound: str, path: str, backlog: int) -> tuple[socket.socket,
     return opened, Made(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
 
 
+def _set_rights(made: Made, found: os.stat_result, rights: FileRights) -> None:
+    """What `found` has not yet.  Raises HostError, and _TakenError when another file is at the path by now."""
+    if _has(found, rights):
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(made.held())
+        except FileNotFoundError:
+            raise _TakenError from None
+        if file is None:
+            raise _TakenError
+        doing = "mode"
+        try:
+            if rights.mode is not None and rights.mode != stat.S_IMODE(found.st_mode):
+                os.chmod(file, rights.mode)
+            doing = "owner"
+            if not _has_owner(found, rights):
+                os.chown(file, rights.uid, rights.gid)
+            found = os.stat(file)
+        except OSError as error:
+            raise HostError(_why_no_rights(error, doing, rights)) from error
+    if not _has(found, rights):
+        has = f"mode {stat.S_IMODE(found.st_mode):03o}, uid {found.st_uid}, gid {found.st_gid}"
+        raise HostError(
+            f"its file system does not keep the rights of a file: it was to have {_text_of(rights)}, and has {has}; "
+            f"choose a folder on another one, or leave --socket-mode and --socket-owner out"
+        )
+
+
+def _has(found: os.stat_result, rights: FileRights) -> bool:
+    return rights.mode in (None, stat.S_IMODE(found.st_mode)) and _has_owner(found, rights)
+
+
+def _has_owner(found: os.stat_result, rights: FileRights) -> bool:
+    return rights.uid in (-1, found.st_uid) and rights.gid in (-1, found.st_gid)
+
+
 def _is_ours(found: os.stat_result) -> bool:
     """A socket of ours with no other name, as one is that was made a moment ago."""
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
 
 
-def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:
+def _replace_dead(path: str, backlog: int, rights: FileRights) -> tuple[socket.socket, Made]:
     """Listen at a path where a file is, if that is a socket that no process holds."""
     found = os.lstat(path)
     if not stat.S_ISSOCK(found.st_mode):
@@ -129,9 +201,9 @@ def _replace_dead(path: str, backlog: int) -> tuple[socket.socket, Made]:
             raise HostError(f"{holder} serves there; stop that one, or choose another path")
         beside = path + BESIDE
         if len(os.fsencode(beside)) <= PATH_BYTES and _clear(beside):
-            return _listen_if_free(beside, path, backlog)
+            return _listen_if_free(beside, path, backlog, rights)
         os.unlink(path)  # for a moment there is no such path
-    return _listen_if_free(path, path, backlog)
+    return _listen_if_free(path, path, backlog, rights)
 
 
 def _clear(beside: str) -> bool:
@@ -203,3 +275,34 @@ def _why_no_path(error: OSError, path: str) -> str:
             return f"the folder {folder} is on a read-only file system; choose another path"
         case _:
             return why_not(error)
+
+
+def _why_no_rights(error: OSError, doing: str, rights: FileRights) -> str:
+    what = f"its file cannot be given the rights that were asked for ({_text_of(rights)})"
+    user = f"the user (uid {os.geteuid()})"
+    match error.errno:
+        case errno.EPERM if doing == "owner" and rights.uid not in (-1, os.geteuid()):
+            return (
+                f"{what}: only root, or who has the capability CAP_CHOWN, gives a file to another user, and this is "
+                f"{user}; start as root, name a group alone (--socket-owner :GROUP), or leave the owner out"
+            )
+        case errno.EPERM if doing == "owner":
+            groups = ", ".join(map(str, sorted({os.getegid(), *os.getgroups()})))
+            return (
+                f"{what}: {user} is not in that group, but in {groups}, and only root, or who has the capability "
+                f"CAP_CHOWN, gives a file to another one; start as root, or name one of these groups"
+            )
+        case errno.EINVAL if doing == "owner":
+            return (
+                f"{what}: no such number is known here; in a container, its user namespace must know it "
+                f"(user_namespaces(7)), or leave the owner out"
+            )
+        case errno.ENOENT:
+            return f"{what}: that needs /proc, which is not there; mount it, or use --umask instead"
+        case _:
+            return f"{what}: {why_not(error)}"
+
+
+def _text_of(rights: FileRights) -> str:
+    mode = "" if rights.mode is None else f"mode {rights.mode:03o}"
+    return ", ".join(filter(None, (mode, rights.owner and f"owner {rights.owner}")))

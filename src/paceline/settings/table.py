@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from paceline.settings.networks import Networks
-from paceline.settings.rights import Account, FileMode
+from paceline.settings.rights import Account, FileMode, Owner
 from paceline.settings.secrecy import Files, Protocols
 from paceline.settings.values import (
     Addresses,
@@ -275,6 +275,17 @@ class Settings:
         None, FileMode(word="unchanged", metavar="MODE|unchanged"), RIGHTS,
         "which rights new files do not get, those of Unix sockets among them: 027 keeps others out (umask(2))",
         "restart", also="file_mask")  # fmt: skip
+    socket_mode: str | None = _row(
+        None, FileMode(word="umask", metavar="MODE|umask", example="660"), RIGHTS,
+        "the mode of the files that --bind unix:PATH makes, from their first moment on: who may write to the file may "
+        "connect (unix(7)), so 660 lets its user and its group in; umask: as the umask has it",
+        "restart", also="unix_socket_mode chmod_socket socket_umask socket_permissions")  # fmt: skip
+    socket_owner: str | None = _row(
+        None, Owner(word="unchanged", metavar="USER[:GROUP]|unchanged"), RIGHTS,
+        "whose the files are that --bind unix:PATH makes, before anybody can connect: USER, USER:GROUP or :GROUP, by "
+        "name or number; to give them to another user needs a start as root, to a group that one is in it; unchanged: "
+        "they are of who starts the server, also with --user",
+        "restart", also="chown_socket socket_user socket_group unix_socket_group")  # fmt: skip
     no_new_privs: str | None = _row(
         None, Choice(choices=("on", "off"), word="auto", metavar="WHEN"), RIGHTS,
         "whether the programs that a handler starts can gain no rights (sudo, and ping where it is setuid, fail then); "

@@ -188,15 +188,20 @@ class Hands:
 
     @property
     def places(self) -> list[str]:
-        """Where the server listens, as people write it."""
+        """Where the server listens, as it is written and read back."""
         return [listener.text for listener in self.listeners]
+
+    @property
+    def spoken_places(self) -> list[str]:
+        """The same for people: with what each of them serves."""
+        return [listener.spoken for listener in self.listeners]
 
     def announce(self) -> None:
         """Say where the server listens: the one line that a person waits for."""
         self.publish()
-        addresses = ", ".join(self.places)
+        addresses, places = ", ".join(self.places), ", ".join(self.spoken_places)
         crew = crew_text(self.size.workers, self.settings.threads)
-        self.log.say("listening", addresses=addresses, crew=crew, pid=os.getpid())
+        self.log.say("listening", addresses=addresses, places=places, crew=crew, pid=os.getpid())
         if self.settings.user is None and self.system.is_root():
             self.log.say("root-kept")
         if self.size.exceeds_cores:
@@ -205,7 +210,8 @@ class Hands:
 
     def publish(self) -> None:
         """Leave a file by which others find the server, now that it serves."""
-        self.presence.publish(self.board.fd, self.places, self.settings.target)
+        words = [listener.words for listener in self.listeners]
+        self.presence.publish(self.board.fd, self.places, self.settings.target, words)
 
     def stop_listening(self) -> None:
         """Close the listeners, and remove the files of Unix sockets."""

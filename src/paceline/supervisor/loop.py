@@ -149,7 +149,7 @@ class Supervisor:
                 self.react(event)
         while self.hands.exit_code is None:
             try:
-                self.bulletin.look(self.roster, self.board, self.hands.places, clock.now())
+                self.bulletin.look(self.roster, self.board, self.hands.spoken_places, clock.now())
                 for hear, seat in self.wait():
                     for event in hear(seat):
                         self.react(event)

@@ -19,6 +19,7 @@ from paceline.addresses import parse_address
 from paceline.errors import HostError
 from paceline.host import processes, signals
 from paceline.host.listeners import Listener, close_listener, open_listener
+from paceline.host.rights import file_rights
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
 from paceline.supervisor import giving_up
@@ -97,10 +98,11 @@ def opened(settings: Settings, target: object, system: System, start: Start) -> 
 
 
 def _listen(listeners: list[Listener], settings: Settings, *kinds: str) -> None:
+    files = file_rights(settings.socket_mode, settings.socket_owner)
     for index, text in enumerate(settings.bind):
         address = parse_address(text)
         if address.kind in kinds:
-            listeners.append(open_listener(address, index, settings.backlog, settings.keepalive))
+            listeners.append(open_listener(address, index, settings.backlog, settings.keepalive, files))
 
 
 def _close_all(listeners: list[Listener]) -> None:

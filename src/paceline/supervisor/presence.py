@@ -7,7 +7,7 @@ what is lost.  Only where the user has named a path for the socket is it an erro
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from paceline import __version__
@@ -46,7 +46,7 @@ class Presence:
         """What no worker may keep."""
         return [self.listener.fileno()] if self.listener is not None else []
 
-    def publish(self, board_fd: int, addresses: list[str], target: str) -> None:
+    def publish(self, board_fd: int, addresses: list[str], target: str, words: Sequence[str] = ()) -> None:
         """The server listens: say so to whoever looks.  Never raises."""
         if not self.folder:
             return
@@ -54,7 +54,8 @@ class Presence:
         try:
             ticks = processes.start_ticks(pid)
             board = f"/proc/{pid}/fd/{board_fd}"
-            found = runtime.Running(pid, ticks, self.path, board, tuple(addresses), target, self.started, __version__)
+            told = (self.path, board, tuple(addresses), target, self.started, __version__, tuple(words))
+            found = runtime.Running(pid, ticks, *told)
             self.file = runtime.publish(found, self.folder)
         except (HostError, OSError) as error:
             self.say("control-lost", lost=self.lost_without_file(), why=str(error))

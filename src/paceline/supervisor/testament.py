@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from paceline.errors import HostError
 
-VERSION = 3
+VERSION = 4
 """Of this format.  Raise it with every new field."""
 READABLE_FROM = 1
 """Raise it to VERSION when a field gets another meaning, so that older readers refuse."""
@@ -40,6 +40,7 @@ class ListenerLeft:
     """Of the file that was made for it; empty: none was, or it is somebody else's."""
     device: int = 0
     inode: int = 0
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,8 @@ def replace_image(
 
 def _listener_left(listener: Listener) -> ListenerLeft:
     made = listener.made
-    left = ListenerLeft(fd=listener.fileno(), index=listener.index, text=listener.text, kind=listener.kind)
+    fd, words = listener.fileno(), listener.words
+    left = ListenerLeft(fd=fd, index=listener.index, text=listener.text, kind=listener.kind, words=words)
     return left if made is None else replace(left, path=made.path, device=made.device, inode=made.inode)
 
 
@@ -287,6 +288,7 @@ def adopt_listeners(testament: Testament) -> list[Listener]:
             left.kind,
             left.index,
             Made(left.path, left.device, left.inode, os.getpid()) if left.path else None,
+            left.words,
         )
         for left in sorted(testament.listeners, key=lambda left: left.index)
     ]

@@ -25,6 +25,7 @@ from paceline.handlers import Handler
 from paceline.host.listeners import Listener, close_listener, open_listener
 from paceline.host.outlet import Outlet
 from paceline.host.output import Log
+from paceline.host.rights import file_rights
 from paceline.scoreboard.board import Board
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.supervisor.sentences import crew_text, span_text
@@ -143,8 +144,9 @@ class InsideServer(Server):
         log = Log("worker 0", settings.log_format, outlet=self.kept)
         front = stack.enter_context(ExitStack())  # what others see of it
         listeners: list[Listener] = []
+        files = file_rights(settings.socket_mode, settings.socket_owner)
         for index, text in enumerate(settings.bind):
-            listener = open_listener(parse_address(text), index, settings.backlog, settings.keepalive)
+            listener = open_listener(parse_address(text), index, settings.backlog, settings.keepalive, files)
             front.callback(close_listener, listener)
             listeners.append(listener)
         board = Board.create(1, settings.threads)
@@ -166,7 +168,8 @@ class InsideServer(Server):
         parts.worker.gate.open(Shut.STARTING)
         self.addresses = tuple(reachable(listener.text) for listener in listeners)
         crew = f"{crew_text(1, settings.threads)} in this process"
-        log.say("listening", addresses=", ".join(self.addresses), crew=crew, pid=os.getpid())
+        addresses, places = ", ".join(self.addresses), ", ".join(listener.spoken for listener in listeners)
+        log.say("listening", addresses=addresses, places=places, crew=crew, pid=os.getpid())
         began = clock.now()
         self._ready.set()
         self._leave(parts, log, parts.watcher.run(), front)

@@ -201,6 +201,7 @@ class ProcessServer(Server):
         for bind in settings.bind:
             said = bind if bind.startswith("unix:") and text.startswith(bind) else text.partition(", ")[0]
             text = text[len(said) :].removeprefix(", ")
+            said = said if said.startswith("unix:") else said.partition(" (")[0]  # which families, for people
             try:
                 parse_address(said)
             except SettingError as error:  # so many that the line was shortened

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paceline.errors import SettingError
 from paceline.settings import Settings
+from paceline.settings.rights import NO_SOCKET_FILE, SOCKET_FILES, makes_files
 from paceline.settings.sources import Arguments, Resolved, lay
 from paceline.settings.table import BY_KEY
 from paceline.settings.values import Seconds, WrongValueError
@@ -65,6 +66,9 @@ def agree(
         )
     resolved = lay([Arguments(given)])
     chosen = resolved.settings
+    for key in SOCKET_FILES:
+        if getattr(chosen, key) is not None and not makes_files(chosen.bind):
+            raise resolved.refused(key, NO_SOCKET_FILE)
     if target is None:
         _refuse_processes(resolved, "this framing object" if framing is not None else "this handler")
     return Terms(

@@ -129,7 +129,7 @@ class Accepting:
             if self.giving is None or not self.giving.try_pass(accepted, listener.index, phase):
                 if asked is not None and not asked.takes(accepted, address):
                     continue
-                self.enter(Connection(accepted, way_in, phase))
+                self.enter(Connection(accepted, way_in.proxied if phase is State.UNNAMED else way_in, phase))
             if keeper is not None:
                 keeper.spend()
 

@@ -240,6 +240,7 @@ class Calls:
             on_taken=lambda: self._on_taken(c),
             on_tls=lambda: worker.log.say("peer-tls", peer=c.peer, listener=c.listener),
             peer=c.known_peer,
+            is_proxied=c.way_in.is_proxied,
         )
         if c.secrecy is not None:
             held.secure(c.secrecy, b"" if c.uncut is None else bytes(c.uncut), lambda: worker.leaving)

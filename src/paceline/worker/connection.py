@@ -81,12 +81,13 @@ def _check(value: object, depth: int, room: int, plain: tuple[type, ...] = _PLAI
 class Connection:
     """One client.
 
-    peer      who it is, as text: `192.0.2.7:50312`; after its end: `a peer that is gone`
-    listener  the address it came in by, as text
-    messages  how many messages it has sent so far, the present one included
-    state     anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
-    tls       what was agreed in the TLS handshake (paceline.TlsSession); None: it is not encrypted
-    send      a message beside the replies, from any thread of the worker
+    peer         who it is, as text: `192.0.2.7:50312`; after its end: `a peer that is gone`
+    credentials  of a Unix socket: pid, uid and gid of the process that has connected; else None
+    listener     the address it came in by, as text
+    messages     how many messages it has sent so far, the present one included
+    state        anything of yours that should stay with it: builtin values, at most 16 KiB (UsageError otherwise)
+    tls          what was agreed in the TLS handshake (paceline.TlsSession); None: it is not encrypted
+    send         a message beside the replies, from any thread of the worker
     """
 
     __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
@@ -146,6 +147,17 @@ class Connection:
             return self._peer
         # After the end its number may be another connection's.
         return _CLOSED if self.phase is State.CLOSED else streams.peer_text(self.fd)
+
+    @property
+    def credentials(self) -> streams.Credentials | None:
+        """Whose process the peer is.  None: it came by TCP, it is for a proxy to say who it is, or it is not here any
+        more (closed, or moved to another worker).  Asked of the kernel each time.
+        """
+        if self.way_in.is_proxied:
+            return None  # the process at the other end is the proxy's
+        found = streams.peer_credentials(self.fd)
+        # Asked afterwards: before its number can be another connection's, it is CLOSED.
+        return None if self.phase is State.CLOSED else found
 
     def remember_peer(self, text: str = "") -> None:
         """Keep the text, for a handler that may ask when the peer is gone and the kernel has forgotten it."""
@@ -222,9 +234,9 @@ class Connection:
 
 
 class WayIn:
-    """What all connections of one listener share."""
+    """What all connections of one listener share; those that begin with a proxy's header have one of their own."""
 
-    __slots__ = ("index", "push", "secures", "text")
+    __slots__ = ("_proxied", "index", "is_proxied", "push", "secures", "text")
 
     def __init__(self, index: int, text: str, push: "Push | None" = None, *, secures: bool = False) -> None:
         self.index = index
@@ -232,6 +244,17 @@ class WayIn:
         self.secures = secures
         """TLS is spoken there."""
         self.push = push or _nobody_sends
+        self.is_proxied = False
+        self._proxied: WayIn | None = None
+
+    @property
+    def proxied(self) -> "WayIn":
+        """The same listener, for connections of proxies."""
+        if self._proxied is None:
+            self._proxied = WayIn(self.index, self.text, self.push, secures=self.secures)
+            self._proxied.is_proxied = True
+            self._proxied._proxied = self._proxied
+        return self._proxied
 
 
 def _nobody_sends(_connection: Connection, _message: bytes) -> None:

@@ -28,7 +28,7 @@ from paceline.wire import Broken, describe
 from paceline.worker.balance import Sibling, Takers, choose
 from paceline.worker.connection import GONE, Connection, checked_state, is_plain
 from paceline.worker.gate import Shut
-from paceline.worker.lifecycle import State
+from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.plan import Inbox
 from paceline.worker.record import INLINE_BYTES, Kind, Record, dumped, encode
 from paceline.worker.worker import Worker
@@ -214,6 +214,7 @@ class Giving:
             greeted=c.greeted,
             is_unnamed=c.phase is State.UNNAMED,
             is_unsecured=c.phase is State.SECURING,
+            is_proxied=c.way_in.is_proxied,
             messages=c.messages,
             peer=c.known_peer,
             generation=self.generation if rest and is_cut else 0,
@@ -238,6 +239,7 @@ class Giving:
     def _let_go(self, c: Connection) -> None:
         worker = self.worker
         fd = c.fd
+        c.phase = after(c.phase, Event.LOST)  # here: a handler may have kept it, and its number may be another's soon
         worker.tables.forget(fd)
         worker.unread.discard(fd)
         worker.stays.discard(fd)

@@ -39,8 +39,8 @@ _PEER_IS_GONE = frozenset({
 class HeldSocket(socket.socket):
     """The connection of one whole-connection call; for its thread, until the call returns."""
 
-    __slots__ = ("_fd", "_is_first", "_is_named", "_listener", "_me", "_on_taken", "_on_tls", "_receive_s", "_send_s",
-                 "_text", "ended_by")  # fmt: skip
+    __slots__ = ("_fd", "_is_first", "_is_named", "_is_proxied", "_listener", "_me", "_on_taken", "_on_tls",
+                 "_receive_s", "_send_s", "_text", "ended_by")  # fmt: skip
 
     def __init__(
         self,
@@ -52,12 +52,14 @@ class HeldSocket(socket.socket):
         on_taken: Callable[[], None] = lambda: None,
         on_tls: Callable[[], None] = lambda: None,
         peer: str = "",
+        *,
+        is_proxied: bool = False,
     ) -> None:
         """`on_taken`: called when the handler takes the descriptor away, while its number is still ours.
 
         `on_tls`: called when what is received first begins as TLS does.
 
-        `peer`: who it is, as text, if that is known already, as of one for whom a proxy has connected.
+        `peer`: who it is, as text, if that is known already, as of one for whom a proxy has connected (`is_proxied`).
         """
         super().__init__(fileno=fd)
         self._on_taken = on_taken
@@ -70,6 +72,7 @@ class HeldSocket(socket.socket):
         self._send_s = send_s
         self._text = peer or None
         self._is_named = bool(peer)
+        self._is_proxied = is_proxied
         self.ended_by: Literal["", "peer", "timeout"] = ""
         """"peer" when a call of this socket found the peer gone, "timeout" when one of our limits passed."""
         self.settimeout(None)
@@ -89,6 +92,15 @@ class HeldSocket(socket.socket):
         if not self._is_named or not port.isdecimal():
             return self.getpeername()
         return (host.strip("[]"), int(port), 0, 0) if host.startswith("[") else (host, int(port))
+
+    @property
+    def credentials(self) -> streams.Credentials | None:
+        """Whose process the peer is.  None: it came by TCP, it is for a proxy to say who it is, or the handler has
+        taken the descriptor away.
+        """
+        fd = self._fd
+        found = None if self._is_proxied or fd < 0 else streams.peer_credentials(fd)
+        return found if self._fd == fd else None
 
     @property
     def listener(self) -> str:

@@ -125,7 +125,7 @@ class Receiving:
             phase = State.FRESH
         else:
             phase = self.worker.first_state if record.is_fresh else State.OPEN
-        c = Connection(fd, way_in, phase)
+        c = Connection(fd, way_in.proxied if record.is_unnamed or record.is_proxied else way_in, phase)
         c.passes, c.passed_at = record.passes, record.messages
         c.messages, c.greeted = record.messages, record.greeted
         if record.state is not None:

@@ -11,6 +11,7 @@ should be, have their defaults (but for the listener: without it, nothing is kno
     new                  it was accepted a moment ago: whoever takes it may still refuse it
     unnamed              it is a proxy's, which has not said yet for whom it has connected
     unsecured            its TLS handshake has not begun yet
+    proxied              it is a proxy's: the process at the other end is not the peer's
     peer                 who it is, where that was noted
     generation, framing  of the worker that wrote it, which say what `rest` means
     state                how many bytes of state follow
@@ -59,6 +60,7 @@ class Record:
     is_new: bool = False
     is_unnamed: bool = False
     is_unsecured: bool = False
+    is_proxied: bool = False
     messages: int = 0
     peer: str = ""
     generation: int = 0
@@ -94,6 +96,8 @@ def encode(record: Record, *, in_memory: bool = False) -> bytes:
         header["unnamed"] = True
     if record.is_unsecured:
         header["unsecured"] = True
+    if record.is_proxied:
+        header["proxied"] = True
     if state:
         header["state"] = len(state)
     if record.rest:
@@ -132,6 +136,7 @@ def decode(encoded: bytes, memory: bytes | None = None) -> Record:
         is_new=header.get("new") is True,
         is_unnamed=header.get("unnamed") is True,
         is_unsecured=header.get("unsecured") is True,
+        is_proxied=header.get("proxied") is True,
         messages=_number(header, "messages"),
         peer=_text(header, "peer"),
         generation=_number(header, "generation"),
