@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,9 +63,17 @@ def test_who_listens_by_the_table(table: str, host: str, port: int, found: list[
 
 @pytest.mark.parametrize(
     ("path", "found"),
-    [("/run/s", [22, 11]), ("/run/with a space", [33]), ("/run/with", []), ("@abstract", [55]), ("", [])],
+    [
+        ("s", [(22, "/run/s"), (11, "/run/s")]),
+        ("with a space", [(33, "/run/with a space")]),
+        ("/run/s", []),
+        ("space", []),
+        ("abstract", []),
+        ("@abstract", []),
+        ("", []),
+    ],
 )
-def test_who_is_bound_by_the_table(path: str, found: list[int]) -> None:
+def test_who_is_bound_by_the_table(path: str, found: list[tuple[int, str]]) -> None:
     assert list(bound_to(UNIX, path)) == found
 
 
@@ -76,6 +85,38 @@ def test_the_real_tables(tmp_path: Path) -> None:
         unix.bind(f"{tmp_path}/s")
         assert holder_of_path(f"{tmp_path}/s") == THIS_PROCESS
         assert holder_of_path(f"{tmp_path}/t") is None
+
+
+BIND = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+bound = socket.socket(socket.AF_UNIX)
+bound.bind(sys.argv[2])
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("written", ["s", "./s", "../a/s", "{}/a/s"])
+def test_a_path_is_the_same_however_somebody_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """And another one of the same text is another one: it is relative to its own process's folder."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    words = [sys.executable, "-c", BIND, str(tmp_path / "a"), written.format(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        for folder, paths in (
+            (tmp_path / "a", ("s", "./s", "../a/s", f"{tmp_path}/a/s")),
+            (tmp_path / "b", ("../a/s",)),
+        ):
+            monkeypatch.chdir(folder)
+            for path in paths:
+                assert str(holder_of_path(path)).endswith(f"(pid {holder.pid})")
+        assert holder_of_path("s") is holder_of_path(f"{tmp_path}/b/s") is holder_of_path("/no/such/s") is None
+        holder.communicate(b"")
 
 
 def test_a_process_that_may_not_be_looked_into_is_named_by_its_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ the caller may read that.  The parsing is pure; what looks is called once, by a 
 """
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -15,20 +16,29 @@ _TABLE_BYTES = 1 << 20
 """Of a table, so much is read: listening sockets come first in /proc/net/tcp, a million connections after them."""
 _MOST_LINKS = 20_000
 """At so many open descriptors of other processes the search is given up."""
+_MOST_NAMESAKES = 8
+"""So many sockets of one name, in whichever folders, are looked at."""
 
 
 def holder_of_port(host: str, port: int) -> str | None:
     """Who listens where host:port (an IP address) would: `nginx (pid 812)`, THIS_PROCESS, or None: not found."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for inode, uid in listening_on(_read(table), host, port):
-            return _process_with(inode) or f"a process of uid {uid}"
+            pid = _process_with(inode)
+            return _called(pid) if pid else f"a process of uid {uid}"
     return None
 
 
 def holder_of_path(path: str) -> str | None:
-    """Who holds the Unix socket bound to this path: `redis-server (pid 77)`, THIS_PROCESS, or None."""
-    for inode in bound_to(_read("/proc/net/unix"), path):
-        return _process_with(inode)
+    """Who holds the Unix socket that is bound there: `redis-server (pid 77)`, THIS_PROCESS, or None.
+
+    The kernel's table has the path as that process wrote it, which may be relative to a folder of its own.
+    """
+    folder, name = os.path.split(path)
+    for inode, bound in itertools.islice(bound_to(_read("/proc/net/unix"), name), _MOST_NAMESAKES):
+        pid = _process_with(inode)
+        if pid and _is_same(os.path.join(f"/proc/{pid}/cwd", os.path.dirname(bound)), folder or "."):
+            return _called(pid)
     return None
 
 
@@ -45,12 +55,12 @@ def listening_on(table: str, host: str, port: int) -> Iterator[tuple[int, int]]:
             yield int(columns[9]), int(columns[7])
 
 
-def bound_to(table: str, path: str) -> Iterator[int]:
-    """The inode of each row of /proc/net/unix that is bound to this very path text; listening ones first.  Pure."""
+def bound_to(table: str, name: str) -> Iterator[tuple[int, str]]:
+    """(inode, path) of each row of /proc/net/unix whose path ends with this name; listening ones first.  Pure."""
     rows = [row.split(maxsplit=7) for row in table.splitlines()[1:]]
-    bound = [row for row in rows if len(row) == 8 and row[7] == path]
+    bound = [row for row in rows if len(row) == 8 and row[7][0] != "@" and row[7].rpartition("/")[2] == name]
     bound.sort(key=lambda row: row[3] != "00010000")  # __SO_ACCEPTCON
-    return (int(row[6]) for row in bound)
+    return ((int(row[6]), row[7]) for row in bound)
 
 
 def _address_of(digits: str) -> str:
@@ -74,7 +84,14 @@ def _read(table: str) -> str:
         return ""
 
 
-def _process_with(inode: int) -> str | None:
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _process_with(inode: int) -> int | None:
     """The oldest (lowest) process id that has this socket open: among a server's processes, mostly the parent."""
     wanted = f"socket:[{inode}]"
     links = 0
@@ -86,8 +103,12 @@ def _process_with(inode: int) -> str | None:
                 return None
             with contextlib.suppress(OSError):  # closed meanwhile, or not ours to read
                 if os.readlink(f"{folder}/{fd}") == wanted:
-                    return THIS_PROCESS if pid == os.getpid() else f"{_name_of(pid)} (pid {pid})"
+                    return pid
     return None
+
+
+def _called(pid: int) -> str:
+    return THIS_PROCESS if pid == os.getpid() else f"{_name_of(pid)} (pid {pid})"
 
 
 def _names_in(folder: str) -> list[str]:
