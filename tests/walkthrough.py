@@ -195,7 +195,7 @@ class Walk:
         """A reader has one terminal for the server: the one before is stopped first, and must end cleanly."""
         self._of_server.close()
         self.server = None
-        words = shlex.split(step.command)[2:]
+        words = [re.sub(rf":{PORT}$", ":0", word) for word in shlex.split(step.command)[2:]]
         target = () if not words or words[0].startswith("-") else (words.pop(0),)
         made = {path.name: path.read_text("ascii") for path in self.folder.glob("*.pem")}  # by commands before it
         server = self._of_server.enter_context(running(*target, *words, files=self.files | made))

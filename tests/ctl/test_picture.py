@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -230,3 +230,19 @@ def test_the_manual_names_every_field_of_the_json() -> None:
     record = pictured([seated(0)]).to_json()
     named = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text("utf-8"), re.MULTILINE))
     assert {*record, *(field.name for field in fields(Worker))} <= named
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("", "IPv4 and IPv6", ""), "127.0.0.1:1, [::]:2 (IPv4 and IPv6), unix:s"),
+        ((), "127.0.0.1:1, [::]:2, unix:s"),
+        (("IPv4 only",), "127.0.0.1:1, [::]:2, unix:s"),
+    ],
+)
+def test_what_addresses_serve_is_said_where_it_is_known(words: tuple[str, ...], said: str) -> None:
+    picture = replace(pictured([seated(0)]), addresses=("127.0.0.1:1", "[::]:2", "unix:s"), words=words)
+    assert picture.places == said
+    assert status_text(picture).replace("\n", " ").startswith(f"{said} · app.py:answer")
+    record = picture.to_json()
+    assert (record["addresses"], record["families"]) == (["127.0.0.1:1", "[::]:2", "unix:s"], list(words))

@@ -162,6 +162,8 @@ def test_what_is_published_is_found_until_it_is_withdrawn(folder: Path) -> None:
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert json.loads(Path(path).read_text())["version"] == 1
     assert runtime.running() == [server()]
+    runtime.publish(server(addresses=("[::]:1", "unix:s"), words=("IPv4 and IPv6", "")), str(folder))
+    assert runtime.running()[0].words == ("IPv4 and IPv6", "")
     runtime.publish(server(target="other"), str(folder))
     assert [found.target for found in runtime.running()] == ["other"]
     runtime.withdraw(path)

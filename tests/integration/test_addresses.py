@@ -221,6 +221,22 @@ def test_the_same_place_twice_is_refused_however_it_is_written(folder: Path) -> 
         assert f"cannot listen on :{port}: " in said
 
 
+def test_one_socket_by_two_descriptors_is_refused(folder: Path) -> None:
+    with inherited() as one, one.dup() as two:
+        numbers = (one.fileno(), two.fileno())
+        said = refused(folder, *(f"--bind=fd://{number}" for number in numbers), fds=numbers)
+        assert f"cannot listen on fd://{numbers[1]}: it is the same socket as fd://{numbers[0]}; leave one of" in said
+
+
+def test_an_inherited_one_whose_file_is_gone_says_that_nobody_can_connect(folder: Path) -> None:
+    with inherited(str(folder / "gone")) as one:
+        (folder / "gone").unlink()
+        with running(
+            "echo", "--bind", "127.0.0.1:0", "--bind", f"fd://{one.fileno()}", pass_fds=[one.fileno()]
+        ) as server:
+            assert f", unix:{folder}/gone (its file is gone: nobody can connect) · " in server.log
+
+
 def test_dead_sockets_are_replaced_beside_all_the_others() -> None:
     with inherited() as one:
         binds = ("--bind", "127.0.0.1:0", "--bind", "unix:s", "--bind", f"fd://{one.fileno()}")

@@ -252,6 +252,7 @@ TRIED = [
     ("Handler", b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.0 501"),
     ("Store", b"hello", b"hello\n"),
     ("Room", b"hello", b"hello"),
+    ("handler", b"hello", b"not for you"),
     ("handler", b"hello", b"HELLO"),
 ]
 """Of each handler that is shown: what is served, what is said to it, how its answer begins."""

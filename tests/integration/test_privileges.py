@@ -178,6 +178,31 @@ def test_all_processes_are_that_users_and_cannot_go_back(house: House) -> None:
         assert server.warnings == []
 
 
+def test_a_socket_may_be_of_another_user_and_stays_so(house: House) -> None:
+    """Root makes it, for whom it likes; the server may not even connect to it, and goes on with it all the same."""
+    rights = ("--socket-mode", "660", "--socket-owner", "4711:4712")
+    with house.running("--user", USER, "--umask", "077", "--bind", "unix:var/s", *rights) as server:
+        path = server.folder / "var" / "s"
+
+        def rights_of_it() -> tuple[int, int, int, int]:
+            found = path.lstat()
+            return found.st_mode & 0o7777, found.st_uid, found.st_gid, found.st_ino
+
+        before = rights_of_it()
+        assert before[:3] == (0o660, 4711, 4712)
+        for signum, generation in ((signal.SIGHUP, 2), (signal.SIGUSR2, 3)):
+            since = server.log_length()
+            server.send_signal(signum)
+            server.wait_for_log(f"generation {generation} serves", 30, since=since)
+            with server.connect("unix:var/s") as peer:
+                peer.send(b"still\n")
+                assert peer.line() == b"still\n"
+        assert rights_of_it() == before
+        assert server.stop() == 0
+        assert os.listdir(server.folder / "var") == ["empty"]
+        assert server.warnings == []
+
+
 def test_whatever_a_server_does_it_does_as_that_user(house: House) -> None:
     """Reload, a dead worker, an upgrade in place, ctl by both who may; the pid file goes at the end."""
     with house.running("--user", USER, "--bind", PLACE, "--pid", "var/pid", "--control", "var/ctl") as server:

@@ -83,8 +83,13 @@ def open_listener(
     if kind == "tcp":
         _set_inherited_options(opened, keepalive_s)
     text = address.text if made is not None else _text_of(opened)  # unix_paths.py: it may be bound by another name
-    words = _words_of(opened, is_dual=address.kind == "tcp" and not address.host)
+    words = "" if made is not None else _words_of(opened, is_dual=address.kind == "tcp" and not address.host)
     return Listener(opened, text, kind, index, made, words)
+
+
+def is_same(one: Listener, other: Listener) -> bool:
+    """They are one socket, by two descriptors, as whoever started us may leave it open."""
+    return os.fstat(one.fileno()).st_ino == os.fstat(other.fileno()).st_ino
 
 
 def close_listener(listener: Listener) -> None:
@@ -277,7 +282,11 @@ def _text_of(listening: socket.socket) -> str:
 
 def _words_of(listening: socket.socket, *, is_dual: bool) -> str:
     """Which families a listener for all interfaces serves; `is_dual`: both were asked for."""
-    if listening.family == socket.AF_UNIX or listening.getsockname()[0] not in ("::", "0.0.0.0"):
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:  # an inherited one can have lost its file; what it is relative to, who knows
+        is_gone = isinstance(name, str) and name.startswith("/") and not os.path.lexists(name)
+        return "its file is gone: nobody can connect" if is_gone else ""
+    if name[0] not in ("::", "0.0.0.0"):
         return ""
     if listening.family == socket.AF_INET:
         return "IPv4 only: this machine has no IPv6" if is_dual else "IPv4 only"

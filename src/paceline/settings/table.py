@@ -67,9 +67,10 @@ class Settings:
         "new workers", also="app application handler")  # fmt: skip
     bind: tuple[str, ...] = _row(
         ("127.0.0.1:8888",), Addresses(), SERVED,
-        "where to listen: HOST:PORT, [::1]:PORT, :PORT (all interfaces), unix:PATH, fd://N (an inherited socket) or "
-        "fd://NAME (as systemd names it); port 0 takes a free one; may be given several times, or separated by commas "
-        "in a single text; without it, the sockets that systemd passed, if it did",
+        "where to listen: HOST:PORT, [::1]:PORT (IPv6 only), :PORT (all interfaces, by IPv4 and IPv6), unix:PATH, "
+        "fd://N (an inherited socket) or fd://NAME (as systemd names it); port 0 takes a free one; may be given "
+        "several times, or separated by commas in a single text; without it, the sockets that systemd passed, if it "
+        "did",
         "restart", short="-b", also="address host listen port socket p")  # fmt: skip
     as_: str | None = _row(
         None, Choice(choices=("message", "connection", "socketserver"), word="auto", metavar="KIND"), SERVED,

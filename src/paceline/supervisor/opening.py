@@ -18,7 +18,7 @@ from paceline import __version__, clock
 from paceline.addresses import parse_address
 from paceline.errors import HostError
 from paceline.host import processes, signals
-from paceline.host.listeners import Listener, close_listener, open_listener
+from paceline.host.listeners import Listener, close_listener, is_same, open_listener
 from paceline.host.rights import file_rights
 from paceline.scoreboard.board import Board
 from paceline.settings import Settings
@@ -102,7 +102,14 @@ def _listen(listeners: list[Listener], settings: Settings, *kinds: str) -> None:
     for index, text in enumerate(settings.bind):
         address = parse_address(text)
         if address.kind in kinds:
-            listeners.append(open_listener(address, index, settings.backlog, settings.keepalive, files))
+            found = open_listener(address, index, settings.backlog, settings.keepalive, files)
+            twin = next((other for other in listeners if address.kind == "fd" and is_same(found, other)), None)
+            listeners.append(found)
+            if twin is not None:
+                raise HostError(
+                    f"cannot listen on {text}: it is the same socket as {settings.bind[twin.index]}; leave one of the "
+                    f"two out"
+                )
 
 
 def _close_all(listeners: list[Listener]) -> None:
