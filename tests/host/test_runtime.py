@@ -233,6 +233,18 @@ def test_other_process_namespaces_are_none_of_our_business(folder: Path, dead: i
     assert path.exists()
 
 
+def test_one_that_an_older_server_has_written_is_read(folder: Path) -> None:
+    path = Path(runtime.publish(server(), str(folder)))
+    record = json.loads(path.read_text())
+    for words in (None, "IPv4", [1, "IPv4 and IPv6"]):
+        path.write_text(json.dumps({name: value for name, value in record.items() if name != "words"}))
+        if words is not None:
+            path.write_text(json.dumps({**record, "words": words}))
+        (found,) = runtime.running()
+        assert found.addresses == ("127.0.0.1:1",)
+        assert found.words == (("IPv4 and IPv6",) if isinstance(words, list) else ())
+
+
 REST = '"board": "", "addresses": [], "target": "", "started": 1, "paceline": ""}'
 
 

@@ -3,10 +3,12 @@
 import errno
 import os
 import resource
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +91,38 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int, int]]:
 
     monkeypatch.setattr(socket, "socket", Watched)
     return found
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder as /tmp is one: everybody may make files, and nobody may touch those of others."""
+    made = Path(tempfile.mkdtemp(prefix="paceline-everybodys-"))
+    made.chmod(0o1777)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+def as_somebody(work: Callable[[], None], uid: int = OTHERS, gid: int = OTHERS) -> int:
+    """In a child that is this user and nothing else; its exit code."""
+    return os.waitstatus_to_exitcode(os.waitpid(somebodys_child(work, uid, gid), 0)[1])
+
+
+def somebodys_child(work: Callable[[], None], uid: int = OTHERS, gid: int = OTHERS) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            work()
+            code = 0
+        except BaseException as error:  # noqa: BLE001
+            print(repr(error), file=sys.stderr, flush=True)
+        os._exit(code)
+    return child
 
 
 # the mode
@@ -246,27 +280,52 @@ def test_one_of_both(folder: Path, rights: FileRights, after: tuple[int, int]) -
 
 
 @as_root
-def test_who_may_connect_is_who_was_asked_for(folder: Path) -> None:
-    for above in (folder, *folder.parents[:-1]):
-        if above.stat().st_uid == os.getuid():
-            above.chmod(above.stat().st_mode | 0o011)
-    connect = "import socket, sys; print(socket.socket(socket.AF_UNIX).connect_ex(sys.argv[1]))"
-
+def test_who_may_connect_is_who_was_asked_for(everybodys: Path) -> None:
     def tried(uid: int, gid: int) -> int:
-        words = ["/usr/bin/env", "python3", "-c", connect, f"{folder}/s"]
-        done = subprocess.run(
-            words, user=uid, group=gid, extra_groups=[], capture_output=True, text=True, timeout=20, cwd="/"
-        )
-        assert not done.returncode, done.stderr
-        return int(done.stdout)
+        with socket.socket(socket.AF_UNIX) as client:
+            return as_somebody(lambda: os._exit(client.connect_ex(f"{everybodys}/s")), uid, gid)
 
-    with opened(folder / "s", FileRights(0o660, OTHERS, OTHERS + 1)):
+    with opened(everybodys / "s", FileRights(0o660, OTHERS, OTHERS + 1)):
         assert tried(OTHERS, 9) == 0
         assert tried(9, OTHERS + 1) == 0
         assert tried(9, 9) == errno.EACCES
-    with opened(folder / "s", FileRights(0o606, OTHERS, OTHERS + 1)):
+    with opened(everybodys / "s", FileRights(0o606, OTHERS, OTHERS + 1)):
         assert tried(9, OTHERS + 1) == errno.EACCES
         assert tried(9, 9) == 0
+
+
+@as_root
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_who_may_not_connect_never_can_not_even_in_between(everybodys: Path, is_dead: bool) -> None:
+    """Somebody tries all the time, while servers come and go that would be everybody's by their umask."""
+    path, stop = everybodys / "s", everybodys / "stop"
+    reading, writing = os.pipe()
+
+    def look() -> None:
+        found = set()
+        os.write(writing, b"now ")
+        while not stop.exists():
+            with socket.socket(socket.AF_UNIX) as client:
+                found.add(errno.errorcode.get(client.connect_ex(str(path)), "served"))
+        os.write(writing, " ".join(found).encode())
+
+    somebody = somebodys_child(look)
+    try:
+        assert os.read(reading, 4) == b"now "
+        with masked(0):
+            for _ in range(200):
+                if is_dead:
+                    dead_socket(path)
+                with opened(path, FileRights(0o660, OTHERS + 1, OTHERS + 1)):
+                    pass
+    finally:
+        stop.touch()
+        assert os.waitstatus_to_exitcode(os.waitpid(somebody, 0)[1]) == 0
+        os.close(writing)
+        with open(reading) as said:
+            found = set(said.read().split())
+    assert found
+    assert found <= {"ENOENT", "EACCES", "ECONNREFUSED"}
 
 
 OPEN = """
@@ -318,35 +377,6 @@ def test_a_number_that_a_container_does_not_know(folder: Path, monkeypatch: pyte
 
 
 # folders of others
-
-
-def as_somebody(work: Callable[[], None]) -> int:
-    """In a child that is user 4711 and nothing else; its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgroups([])
-            os.setresgid(OTHERS, OTHERS, OTHERS)
-            os.setresuid(OTHERS, OTHERS, OTHERS)
-            work()
-            code = 0
-        except BaseException as error:  # noqa: BLE001
-            print(repr(error), file=sys.stderr, flush=True)
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.fixture
-def everybodys(folder: Path) -> Path:
-    """A folder as /tmp is one: everybody may make files, and nobody may touch those of others."""
-    for above in (folder, *folder.parents[:-1]):
-        if above.stat().st_uid == os.getuid():
-            above.chmod(above.stat().st_mode | 0o011)
-    made = folder / "t"
-    made.mkdir()
-    made.chmod(0o1777)
-    return made
 
 
 @as_root

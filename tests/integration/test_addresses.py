@@ -295,6 +295,8 @@ def test_only_those_connect_who_may_and_each_is_known() -> None:
         done = subprocess.run(
             words, user=uid, group=gid, extra_groups=[], capture_output=True, text=True, timeout=20, cwd="/"
         )
+        if done.returncode in (126, 127):
+            pytest.skip("no Python of this machine can be run by everybody")
         return Ended(done.returncode, done.stdout, done.stderr)
 
     opened = ("sh", "-c", 'chmod 755 . && exec "$@"', "sh", *COMMAND)
