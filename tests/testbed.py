@@ -48,7 +48,7 @@ STOP_S = 15.0
 
 KEPT_ROOT = " run as root (uid 0): "
 """In the warning that each server of tests that run as root gives."""
-FAMILIES = re.compile(r" \(IPv[46][^)]*\)")
+WORDS = re.compile(r" \((?:IPv[46]|TLS)[^)]*\)")
 """What a place serves, for people."""
 LISTENING = re.compile(r"listening on (?P<places>\S.*?) · ")
 
@@ -242,7 +242,7 @@ def running(
         try:
             found = LISTENING.search(server.wait_for_log(LISTENING, START_S))
             assert found is not None
-            server.places = FAMILIES.sub("", found["places"]).split(", ")
+            server.places = WORDS.sub("", found["places"]).split(", ")
             yield server
             for peer in server._peers:
                 peer.close()

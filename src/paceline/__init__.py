@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from paceline import errors
-    from paceline.cli.launch import Keywords
+    from paceline.cli.keywords import Keywords
     from paceline.client import Client
     from paceline.errors import (
         BadFrame,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import paceline
-from paceline.cli.launch import Again, Keywords, launch, serve, warn_of_unknown
+from paceline.cli.keywords import Keywords
+from paceline.cli.launch import Again, launch, serve, warn_of_unknown
 from paceline.errors import HostError, SettingError, TargetError, UsageError
 from paceline.host.activation import NONE
 from paceline.settings import TABLE

@@ -58,14 +58,15 @@ def served(listener: Listener) -> set[str]:
 def test_what_is_said_is_what_is_served(text: str, words: str, families: set[str]) -> None:
     with opened(text) as listener:
         assert listener.words == words
-        assert listener.spoken == (f"{listener.text} ({words})" if words else listener.text)
+        assert listener.spoken() == (f"{listener.text} ({words})" if words else listener.text)
+        assert listener.spoken(is_encrypted=True) == f"{listener.text} ({words + '; ' if words else ''}TLS)"
         assert "(" not in listener.text, "handlers and programs read that"
         assert served(listener) == families
 
 
 def test_a_unix_socket_needs_no_words(tmp_path: Path) -> None:
     with opened(f"unix:{tmp_path}/s") as listener:
-        assert (listener.words, listener.spoken) == ("", f"unix:{tmp_path}/s")
+        assert (listener.words, listener.spoken(is_encrypted=True)) == ("", f"unix:{tmp_path}/s")
 
 
 @needs_ipv6

@@ -49,10 +49,11 @@ class Listener:
     made: Made | None = None
     words: str = ""
 
-    @property
-    def spoken(self) -> str:
-        """Where, in full: `[::]:8888 (IPv4 and IPv6)`."""
-        return f"{self.text} ({self.words})" if self.words else self.text
+    def spoken(self, *, is_encrypted: bool = False) -> str:
+        """Where, in full: `[::]:8888 (IPv4 and IPv6; TLS)`; `is_encrypted`: TLS is spoken on TCP."""
+        words = [self.words] if self.words else []
+        words += ["TLS"] if is_encrypted and self.kind == "tcp" else []
+        return f"{self.text} ({'; '.join(words)})" if words else self.text
 
     def fileno(self) -> int:
         return self.socket.fileno()

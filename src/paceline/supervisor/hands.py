@@ -194,7 +194,8 @@ class Hands:
     @property
     def spoken_places(self) -> list[str]:
         """The same for people: with what each of them serves."""
-        return [listener.spoken for listener in self.listeners]
+        is_encrypted = self.settings.tls_cert is not None
+        return [listener.spoken(is_encrypted=is_encrypted) for listener in self.listeners]
 
     def announce(self) -> None:
         """Say where the server listens: the one line that a person waits for."""

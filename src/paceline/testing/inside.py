@@ -168,7 +168,9 @@ class InsideServer(Server):
         parts.worker.gate.open(Shut.STARTING)
         self.addresses = tuple(reachable(listener.text) for listener in listeners)
         crew = f"{crew_text(1, settings.threads)} in this process"
-        addresses, places = ", ".join(self.addresses), ", ".join(listener.spoken for listener in listeners)
+        is_encrypted = certificates is not None
+        places = ", ".join(listener.spoken(is_encrypted=is_encrypted) for listener in listeners)
+        addresses = ", ".join(self.addresses)
         log.say("listening", addresses=addresses, places=places, crew=crew, pid=os.getpid())
         began = clock.now()
         self._ready.set()

@@ -70,10 +70,8 @@ TABLE: dict[tuple[State, Event], State] = {
     (S.OPEN, E.CLOSE): S.CLOSING,
     (S.OPEN, E.HOLD): S.HELD,
     (S.OPEN, E.LOST): S.CLOSED,
-    (
-        S.ENDING,
-        E.CLOSE,
-    ): S.ENDING,  # it is closing anyway; the peer sent its end-of-file, so there is nothing to linger for
+    # it is closing anyway; the peer sent its end-of-file, so there is nothing to linger for
+    (S.ENDING, E.CLOSE): S.ENDING,
     (S.ENDING, E.SENT): S.CLOSED,
     (S.ENDING, E.LOST): S.CLOSED,
     (S.CLOSING, E.CLOSE): S.CLOSING,
