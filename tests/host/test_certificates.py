@@ -9,20 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from trustme import KeyType
 
-from certbed import PASSWORD, Client, Files, shake_hands, trusting
 from paceline.errors import HostError
-from paceline.host.certificates import Certificate, Certificates, Wanted
-from paceline.wire.tls import Stream, Tls
+from paceline.host.certificates import Certificate, Certificates, Wanted, hush_strange_names
+from paceline.wire.tls import Stream, Tls, TlsError
+from tlsbed import PASSWORD, Client, Folder, shake_hands, speaking
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
 
 
 def load(*certificates: str, **wanted: Any) -> Certificates:
@@ -37,7 +38,7 @@ def refusal(*certificates: str, **wanted: Any) -> str:
 
 def shown(context: ssl.SSLContext, name: str | None) -> list[str]:
     """The names in the certificate that a client is shown who asks for this one."""
-    theirs = trusting()
+    theirs = speaking()
     theirs.check_hostname = False
     tls, client = Tls(context), Client(theirs, name)
     shake_hands(tls, client)
@@ -49,7 +50,7 @@ def shown(context: ssl.SSLContext, name: str | None) -> list[str]:
 # What is read
 
 
-def test_a_certificate_and_its_key_in_one_file_or_in_two(files: Files) -> None:
+def test_a_certificate_and_its_key_in_one_file_or_in_two(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     certificate, key = files.apart("cert.pem", "key.pem", "two.test")
     assert shown(load(one).context, "one.test") == ["one.test"]
@@ -57,16 +58,16 @@ def test_a_certificate_and_its_key_in_one_file_or_in_two(files: Files) -> None:
     assert shown(load(one, certificate, keys=(one, key)).context, "two.test") == ["two.test"]
 
 
-def test_one_signed_by_somebody_in_between(files: Files) -> None:
+def test_one_signed_by_somebody_in_between(files: Folder) -> None:
     """The file has both; a client that knows only the root is content."""
     leaf = files.ca.create_child_ca().issue_cert("one.test")
     leaf.private_key_and_cert_chain_pem.write_to_path(files / "one.pem")
-    tls, client = Tls(load(files / "one.pem").context), Client(trusting(), "one.test")
+    tls, client = Tls(load(files / "one.pem").context), Client(speaking(), "one.test")
     shake_hands(tls, client)
     assert client.is_done
 
 
-def test_the_names_are_those_a_client_may_ask_for(files: Files) -> None:
+def test_the_names_are_those_a_client_may_ask_for(files: Folder) -> None:
     files.server("several.pem", "One.Test", "*.one.test", "192.0.2.7", "one.test", common_name="another.test")
     files.server("common.pem", "192.0.2.7", common_name="Only.Test")
     files.server("none.pem", "192.0.2.7")
@@ -78,7 +79,7 @@ def test_the_names_are_those_a_client_may_ask_for(files: Files) -> None:
     assert none.known_as == none.path == files / "none.pem"
 
 
-def test_its_time_is_read_and_not_judged(files: Files) -> None:
+def test_its_time_is_read_and_not_judged(files: Folder) -> None:
     """Whether to refuse one that has ended is the client's business; ours is to say so."""
     begin, end = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC), datetime(2002, 1, 1, tzinfo=UTC)
     files.server("ended.pem", "one.test", not_before=begin, not_after=end)
@@ -89,7 +90,7 @@ def test_its_time_is_read_and_not_judged(files: Files) -> None:
     assert later.ends_s > later.begins_s
 
 
-def test_an_encrypted_key_is_decrypted(files: Files) -> None:
+def test_an_encrypted_key_is_decrypted(files: Folder) -> None:
     with_line = files.write("password", f"{PASSWORD}\n")
     for form in ("PKCS8", "TraditionalOpenSSL"):
         certificate, key = files.apart("cert.pem", "key.pem", "one.test")
@@ -100,7 +101,7 @@ def test_an_encrypted_key_is_decrypted(files: Files) -> None:
         assert load(certificate, keys=(key,), password="another", password_file=with_line)
 
 
-def test_an_encrypted_key_beside_its_certificate(files: Files) -> None:
+def test_an_encrypted_key_beside_its_certificate(files: Folder) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     files.encrypt("key.pem")
     both = files.write("both.pem", Path(key).read_text() + Path(certificate).read_text())
@@ -108,7 +109,7 @@ def test_an_encrypted_key_beside_its_certificate(files: Files) -> None:
     assert "is encrypted; give its password" in refusal(both)
 
 
-def test_a_password_that_is_not_needed_does_no_harm(files: Files) -> None:
+def test_a_password_that_is_not_needed_does_no_harm(files: Folder) -> None:
     assert load(files.server("one.pem", "one.test"), password=PASSWORD)
 
 
@@ -125,7 +126,7 @@ def test_all_files_are_looked_at() -> None:
 # What is refused
 
 
-def test_no_such_file(files: Files) -> None:
+def test_no_such_file(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     no = files / "no.pem"
     assert refusal(no) == f"the certificate cannot be read from {no!r}: No such file or directory"
@@ -152,7 +153,7 @@ def somebody_without_rights() -> Iterator[int]:
         os.seteuid(before)
 
 
-def test_no_right_to_read(files: Files) -> None:
+def test_no_right_to_read(files: Folder) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     os.chmod(files.folder, 0)
     try:
@@ -166,7 +167,7 @@ def test_no_right_to_read(files: Files) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nothing", "-----BEGIN CERTIFICATE REQUEST-----\n"])
-def test_no_certificate_in_the_file(files: Files, text: str) -> None:
+def test_no_certificate_in_the_file(files: Folder, text: str) -> None:
     path = files.write("some.pem", text)
     why = f"there is nothing in {path!r} that could be {{}}: no line '-----BEGIN CERTIFICATE-----' (PEM)"
     assert refusal(path) == why.format("the certificate")
@@ -174,14 +175,14 @@ def test_no_certificate_in_the_file(files: Files, text: str) -> None:
     assert refusal(one, ca=path, client="required") == why.format("the certificates of --tls-ca")
 
 
-def test_a_binary_file_is_none(files: Files) -> None:
+def test_a_binary_file_is_none(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     der = ssl.PEM_cert_to_DER_cert(Path(one).read_text()[Path(one).read_text().index("-----BEGIN CERT") :])
     (files.folder / "one.der").write_bytes(der)
     assert refusal(files / "one.der", keys=(one,)).endswith("no line '-----BEGIN CERTIFICATE-----' (PEM)")
 
 
-def test_no_key_in_the_file(files: Files) -> None:
+def test_no_key_in_the_file(files: Folder) -> None:
     certificate, _key = files.apart("cert.pem", "key.pem", "one.test")
     why = f"there is nothing in {certificate!r} that could be the private key: "
     why += "no line '-----BEGIN …PRIVATE KEY-----' (PEM)"
@@ -190,7 +191,7 @@ def test_no_key_in_the_file(files: Files) -> None:
     assert refusal(other, keys=(certificate,)) == why
 
 
-def test_the_key_of_another_certificate(files: Files) -> None:
+def test_the_key_of_another_certificate(files: Folder) -> None:
     for number, kind in enumerate(KeyType):
         one, _ = files.apart("one.pem", "one.key", "one.test")
         _, other = files.apart(f"{number}.pem", f"{number}.key", "other.test", key_type=kind)
@@ -200,14 +201,14 @@ def test_the_key_of_another_certificate(files: Files) -> None:
         )
 
 
-def test_keys_in_another_order_than_certificates(files: Files) -> None:
+def test_keys_in_another_order_than_certificates(files: Folder) -> None:
     (one, key), (two, other) = files.apart("1.pem", "1.key", "one.test"), files.apart("2.pem", "2.key", "two.test")
     assert load(one, two, keys=(key, other))
     assert "does not belong to" in refusal(one, two, keys=(other, key))
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
-def test_an_encrypted_key_without_its_password(files: Files, form: str) -> None:
+def test_an_encrypted_key_without_its_password(files: Folder, form: str) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     files.encrypt("key.pem", form=form)
     assert refusal(certificate, keys=(key,)) == (
@@ -226,7 +227,7 @@ def test_an_encrypted_key_without_its_password(files: Files, form: str) -> None:
     )
 
 
-def test_a_damaged_key(files: Files) -> None:
+def test_a_damaged_key(files: Folder) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     text = Path(key).read_text()
     for damaged in (text[: len(text) // 2], text.replace("\n", "\n!", 2), text[:60] + "\n"):
@@ -240,7 +241,7 @@ CUTS = [30, 100, -60, -10]
 
 
 @pytest.mark.parametrize("size", CUTS)
-def test_a_damaged_certificate(files: Files, size: int) -> None:
+def test_a_damaged_certificate(files: Folder, size: int) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     whole = Path(certificate).read_text()
     files.write("cert.pem", whole[:size])
@@ -252,7 +253,7 @@ def test_a_damaged_certificate(files: Files, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", CUTS)
-def test_damaged_certificates_of_those_who_sign(files: Files, size: int) -> None:
+def test_damaged_certificates_of_those_who_sign(files: Folder, size: int) -> None:
     one, ca = files.server("one.pem", "one.test"), files.authorities()
     files.write("ca.pem", Path(ca).read_text()[:size])
     assert refusal(one, ca=ca, client="required") == (
@@ -260,7 +261,7 @@ def test_damaged_certificates_of_those_who_sign(files: Files, size: int) -> None
     )
 
 
-def test_a_file_that_goes_away_while_it_is_read(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_away_while_it_is_read(files: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     one, ca = files.server("one.pem", "one.test"), files.authorities()
     load_ = ssl.SSLContext.load_verify_locations
 
@@ -279,14 +280,14 @@ def test_a_file_that_goes_away_while_it_is_read(files: Files, monkeypatch: pytes
     )
 
 
-def test_what_cannot_be_read_leaves_connections_alone(files: Files) -> None:
+def test_what_cannot_be_read_leaves_connections_alone(files: Folder) -> None:
     """OpenSSL keeps errors by thread; one that is left there would break whatever connection comes next."""
     one = files.server("one.pem", "one.test")
     _, key = files.apart("cut.pem", "key.pem", "one.test")
     ca = files.authorities()
     for name in ("cut.pem", "ca.pem"):
         files.write(name, Path(files / name).read_text()[:100])
-    tls, client = Tls(load(one).context), Client(trusting(), "one.test")
+    tls, client = Tls(load(one).context), Client(speaking(), "one.test")
     shake_hands(tls, client)
     for wanted in ({"keys": (key,)}, {"ca": ca, "client": "required"}):
         refusal(files / "cut.pem" if "keys" in wanted else one, **wanted)
@@ -317,7 +318,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("which", ["key", "certificate", "ca"])
 @pytest.mark.parametrize("header", HEADERS)
-def test_there_is_never_a_question_at_the_terminal(files: Files, which: str, header: str) -> None:
+def test_there_is_never_a_question_at_the_terminal(files: Folder, which: str, header: str) -> None:
     """Where OpenSSL has no password it asks whoever started the server, if there is a terminal, and waits."""
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     paths = {"key": key, "certificate": certificate, "ca": files.authorities()}
@@ -342,7 +343,7 @@ def test_there_is_never_a_question_at_the_terminal(files: Files, which: str, hea
 
 
 @pytest.fixture
-def several(files: Files) -> ssl.SSLContext:
+def several(files: Folder) -> ssl.SSLContext:
     files.server("first.pem", "first.test")
     files.server("exact.pem", "a.many.test", "alone.test")
     files.server("star.pem", "*.many.test")
@@ -371,7 +372,7 @@ def test_the_name_chooses_the_certificate(several: ssl.SSLContext, name: str | N
     assert shown(several, name) == names
 
 
-def test_a_star_in_the_first_one_is_not_overridden_by_a_later_one(files: Files) -> None:
+def test_a_star_in_the_first_one_is_not_overridden_by_a_later_one(files: Folder) -> None:
     files.server("first.pem", "*.many.test")
     files.server("later.pem", "*.many.test", "b.many.test")
     context = files.context("first.pem", "later.pem")
@@ -379,32 +380,52 @@ def test_a_star_in_the_first_one_is_not_overridden_by_a_later_one(files: Files) 
     assert shown(context, "b.many.test") == ["*.many.test", "b.many.test"]
 
 
-def test_with_another_certificate_all_else_stays(files: Files) -> None:
+def test_with_another_certificate_all_else_stays(files: Folder) -> None:
     """Who must show one, what is agreed on, which ciphers there are."""
     files.server("first.pem", "first.test")
     files.server("second.pem", "second.test")
     context = files.context("first.pem", "second.pem", ca=files.authorities(), client="required", alpn=("h2",))
     leaf = files.ca.issue_cert("client@one.test")
     for name in ("first.test", "second.test"):
-        tls, client = Tls(context), Client(trusting(certificate=leaf, alpn=("h2",)), name)
+        tls, client = Tls(context), Client(speaking(certificate=leaf, alpn=("h2",)), name)
         shake_hands(tls, client)
         assert tls.session.alpn == "h2"
         assert tls.session.peer_certificate is not None
         tls = Tls(context)
         with pytest.raises(Exception, match="peer did not return a certificate"):
-            shake_hands(tls, Client(trusting(), name))
+            shake_hands(tls, Client(speaking(), name))
+
+
+def test_a_name_that_is_not_ascii_is_refused_and_leaves_no_traceback(
+    files: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    hush_strange_names()
+    hook = sys.unraisablehook
+    hush_strange_names()
+    assert sys.unraisablehook is hook
+    tls = Tls(load(files.server("one.pem", "one.test")).context)
+    hello = Client(speaking(), "one.test").shake().replace(b"one.test", b"one.te\xc3\xa9", 1)
+    with pytest.raises(TlsError, match=r"the TLS handshake failed: the name that it asks for \(SNI\) is not ASCII"):
+        tls.shake(hello)
+    assert tls.take_out(), "an alert"
+    assert said == []
+    other: Any = SimpleNamespace(object=None, exc_value=ValueError())
+    sys.unraisablehook(other)
+    assert said == [other], "all else goes on to where it went before"
 
 
 # Changes
 
 
-def replaced(files: Files, name: str, *names: str) -> None:
+def replaced(files: Folder, name: str, *names: str) -> None:
     """As those do who renew: another file takes the place of this one."""
     files.server(f"{name}.new", *names)
     os.replace(files / f"{name}.new", files / name)
 
 
-def test_a_changed_file_is_read_again(files: Files) -> None:
+def test_a_changed_file_is_read_again(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     certificates = load(one)
     before = certificates.context
@@ -419,7 +440,7 @@ def test_a_changed_file_is_read_again(files: Files) -> None:
     assert not certificates.look()
 
 
-def test_a_file_that_is_written_over_is_read_again(files: Files) -> None:
+def test_a_file_that_is_written_over_is_read_again(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     certificates = load(one)
     files.server("one.pem", "another.test")
@@ -427,7 +448,7 @@ def test_a_file_that_is_written_over_is_read_again(files: Files) -> None:
     assert certificates.loaded[0].names == ("another.test",)
 
 
-def test_each_file_counts(files: Files) -> None:
+def test_each_file_counts(files: Folder) -> None:
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     password, ca = files.write("password", PASSWORD), files.authorities()
     certificates = load(certificate, keys=(key,), password_file=password, ca=ca, client="optional")
@@ -438,7 +459,7 @@ def test_each_file_counts(files: Files) -> None:
         assert not certificates.look()
 
 
-def test_a_key_that_comes_later_than_its_certificate(files: Files) -> None:
+def test_a_key_that_comes_later_than_its_certificate(files: Folder) -> None:
     """For a moment they do not belong together: refused, and those from before stay."""
     certificate, key = files.apart("cert.pem", "key.pem", "one.test")
     certificates = load(certificate, keys=(key,))
@@ -456,7 +477,7 @@ def test_a_key_that_comes_later_than_its_certificate(files: Files) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\nMIIB\n", "nothing"])
-def test_a_file_that_cannot_be_used_leaves_what_was_before(files: Files, text: str) -> None:
+def test_a_file_that_cannot_be_used_leaves_what_was_before(files: Folder, text: str) -> None:
     one = files.server("one.pem", "one.test")
     certificates = load(one)
     before = certificates.context
@@ -469,7 +490,7 @@ def test_a_file_that_cannot_be_used_leaves_what_was_before(files: Files, text: s
     assert certificates.look()
 
 
-def test_a_file_that_is_removed_and_comes_back(files: Files) -> None:
+def test_a_file_that_is_removed_and_comes_back(files: Folder) -> None:
     one = files.server("one.pem", "one.test")
     certificates = load(one)
     before = certificates.context
@@ -483,7 +504,7 @@ def test_a_file_that_is_removed_and_comes_back(files: Files) -> None:
     assert shown(certificates.context, "one.test") == ["one.test"]
 
 
-def test_a_folder_that_is_exchanged_by_its_link(files: Files) -> None:
+def test_a_folder_that_is_exchanged_by_its_link(files: Folder) -> None:
     """As Kubernetes and certbot do it: the names stay, a symbolic link on the way to them does not."""
     for name in ("one", "two"):
         (files.folder / name).mkdir()
@@ -499,7 +520,7 @@ def test_a_folder_that_is_exchanged_by_its_link(files: Files) -> None:
     assert not certificates.look()
 
 
-def test_a_private_key_that_everybody_can_read(files: Files) -> None:
+def test_a_private_key_that_everybody_can_read(files: Folder) -> None:
     one, (certificate, key) = files.server("one.pem", "one.test"), files.apart("cert.pem", "key.pem", "two.test")
     for path in (one, certificate, key):
         os.chmod(path, 0o640)

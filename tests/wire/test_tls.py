@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbed import BOTH, NAME, Client, Files, shake_hands, trusting
 from paceline.wire.tls import PIECE_BYTES, RECORD_BYTES, Tls
 from splits import quick, split_at, splits
+from tlsbed import BOTH, NAME, Client, Folder, shake_hands, speaking
 
 both = pytest.mark.parametrize("version", BOTH, ids=["1.2", "1.3"])
 Connect = Callable[..., tuple[Tls, Client]]
@@ -21,12 +21,12 @@ Connect = Callable[..., tuple[Tls, Client]]
 @pytest.fixture(scope="module")
 def connect(tmp_path_factory: pytest.TempPathFactory) -> Connect:
     """A server and a client after their handshake."""
-    files = Files(tmp_path_factory.mktemp("certificates"))
+    files = Folder(tmp_path_factory.mktemp("certificates"))
     files.server("one.pem", NAME)
     context = files.context("one.pem")
 
     def connected(version: ssl.TLSVersion | None = None) -> tuple[Tls, Client]:
-        tls, client = Tls(context), Client(trusting(version))
+        tls, client = Tls(context), Client(speaking(version))
         shake_hands(tls, client)
         return tls, client
 
@@ -358,7 +358,7 @@ KEPT = """
 import gc, os, sys, tempfile
 from pathlib import Path
 sys.path[:0] = sys.argv[1:]
-from certbed import NAME, Client, Files, shake_hands, trusting
+from tlsbed import NAME, Client, Folder, shake_hands, speaking
 from paceline.wire.tls import Tls
 
 def resident():
@@ -374,9 +374,9 @@ def used():
     return tls
 
 with tempfile.TemporaryDirectory() as folder:
-    files = Files(Path(folder))
+    files = Folder(Path(folder))
     files.server("one.pem", NAME)
-    context, theirs, large = files.context("one.pem"), trusting(), bytes(1 << 16)
+    context, theirs, large = files.context("one.pem"), speaking(), bytes(1 << 16)
     used(), used()
     before = resident()
     kept = [used() for _ in range(300)]

@@ -8,23 +8,24 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbed import BOTH, NAME, Client, Files, authority, quarrel, shake_hands, trusting
+from certbed import authority
 from paceline.wire.tls import NotTlsError, Stream, Tls, TlsError
 from splits import quick, split_at
+from tlsbed import BOTH, NAME, Client, Folder, quarrel, shake_hands, speaking
 
 both = pytest.mark.parametrize("version", BOTH, ids=["1.2", "1.3"])
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    files = Files(tmp_path_factory.mktemp("certificates"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    files = Folder(tmp_path_factory.mktemp("certificates"))
     files.server("one.pem", NAME)
     files.authorities("ca.pem")
     return files
 
 
 @pytest.fixture(scope="module")
-def context(files: Files) -> ssl.SSLContext:
+def context(files: Folder) -> ssl.SSLContext:
     return files.context("one.pem")
 
 
@@ -56,7 +57,7 @@ def bytewise(said: bytes) -> list[bytes]:
 @both
 @pytest.mark.parametrize("cut", [lambda said: [said], bytewise], ids=["whole", "byte by byte"])
 def test_a_handshake(context: ssl.SSLContext, version: ssl.TLSVersion, cut: Cut) -> None:
-    tls, client = Tls(context), Client(trusting(version))
+    tls, client = Tls(context), Client(speaking(version))
     assert shake_in_pieces(tls, client, cut) == b""
     assert client.is_done
     assert (tls.is_over, tls.is_ended, tls.is_odd, tls.error) == (False, False, False, None)
@@ -66,7 +67,7 @@ def test_a_handshake(context: ssl.SSLContext, version: ssl.TLSVersion, cut: Cut)
 
 @both
 def test_a_handshake_cut_in_two_at_every_place(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
-    theirs = trusting(version)
+    theirs = speaking(version)
     for place in range(1, len(Client(theirs).shake())):
         tls, client = Tls(context), Client(theirs)
         shake_in_pieces(tls, client, lambda said, place=place: split_at(said, [place]))  # type: ignore[misc]
@@ -75,7 +76,7 @@ def test_a_handshake_cut_in_two_at_every_place(context: ssl.SSLContext, version:
 
 def test_what_comes_behind_the_last_part(context: ssl.SSLContext) -> None:
     """A client of TLS 1.3 need not wait for an answer to it."""
-    theirs = trusting(ssl.TLSVersion.TLSv1_3)
+    theirs = speaking(ssl.TLSVersion.TLSv1_3)
     assert shake_in_pieces(Tls(context), Client(theirs), lambda said: [said], (b"one", b"two")) == b"onetwo"
     assert shake_in_pieces(Tls(context), Client(theirs), bytewise, (b"one", b"two")) == b"onetwo"
     for place in range(1, 200):
@@ -86,7 +87,7 @@ def test_what_comes_behind_the_last_part(context: ssl.SSLContext) -> None:
 
 
 def test_the_end_behind_the_last_part(context: ssl.SSLContext) -> None:
-    tls, client = Tls(context), Client(trusting(ssl.TLSVersion.TLSv1_3))
+    tls, client = Tls(context), Client(speaking(ssl.TLSVersion.TLSv1_3))
     tls.shake(client.shake())
     finished = client.shake(tls.take_out())
     assert tls.shake(finished + client.says(b"last") + client.ends())
@@ -100,7 +101,7 @@ def test_a_handshake_in_any_pieces(
     context: ssl.SSLContext, places: list[int], version: ssl.TLSVersion, messages: list[bytes]
 ) -> None:
     behind = tuple(messages) if version is ssl.TLSVersion.TLSv1_3 else ()
-    tls, client = Tls(context), Client(trusting(version))
+    tls, client = Tls(context), Client(speaking(version))
     assert shake_in_pieces(tls, client, lambda said: split_at(said, places), behind) == b"".join(behind)
     assert tls.open(client.says(*messages)) == b"".join(messages)
 
@@ -110,7 +111,7 @@ def test_a_handshake_in_any_pieces(
 
 @both
 def test_a_session_tells_what_was_agreed_on(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
-    tls, client = Tls(context), Client(trusting(version))
+    tls, client = Tls(context), Client(speaking(version))
     shake_hands(tls, client)
     session = tls.session
     assert session.version == client.stream.version() == version.name.replace("_", ".")
@@ -128,7 +129,7 @@ def test_before_it_nothing_is_agreed_on(context: ssl.SSLContext) -> None:
 
 
 def test_who_asks_for_no_name(context: ssl.SSLContext) -> None:
-    tls, client = Tls(context), Client(trusting(), None)
+    tls, client = Tls(context), Client(speaking(), None)
     shake_hands(tls, client)
     assert tls.session.server_name is None
 
@@ -145,20 +146,20 @@ def test_who_asks_for_no_name(context: ssl.SSLContext) -> None:
     ],
 )
 def test_a_protocol_is_agreed_on_or_none(
-    files: Files, version: ssl.TLSVersion, ours: tuple[str, ...], theirs: tuple[str, ...], agreed: str | None
+    files: Folder, version: ssl.TLSVersion, ours: tuple[str, ...], theirs: tuple[str, ...], agreed: str | None
 ) -> None:
     tls = Tls(files.context("one.pem", alpn=ours))
-    client = Client(trusting(version, alpn=theirs))
+    client = Client(speaking(version, alpn=theirs))
     shake_hands(tls, client)
     assert tls.session.alpn == client.stream.selected_alpn_protocol() == agreed
 
 
 @both
-def test_who_shows_a_certificate_is_known_by_it(files: Files, version: ssl.TLSVersion) -> None:
+def test_who_shows_a_certificate_is_known_by_it(files: Folder, version: ssl.TLSVersion) -> None:
     leaf = authority().issue_cert("client@one.test", common_name="A Client")
     for when in ("optional", "required"):
         tls = Tls(files.context("one.pem", ca=files / "ca.pem", client=when))
-        shake_hands(tls, Client(trusting(version, certificate=leaf)))
+        shake_hands(tls, Client(speaking(version, certificate=leaf)))
         shown = tls.session.peer_certificate
         assert shown is not None
         assert shown["subjectAltName"] == (("email", "client@one.test"),)
@@ -168,21 +169,21 @@ def test_who_shows_a_certificate_is_known_by_it(files: Files, version: ssl.TLSVe
 
 
 @both
-def test_who_shows_none_though_asked(files: Files, version: ssl.TLSVersion) -> None:
+def test_who_shows_none_though_asked(files: Folder, version: ssl.TLSVersion) -> None:
     tls = Tls(files.context("one.pem", ca=files / "ca.pem", client="optional"))
-    shake_hands(tls, Client(trusting(version)))
+    shake_hands(tls, Client(speaking(version)))
     assert (tls.session.peer_certificate, tls.session.peer_certificate_der) == (None, None)
     tls = Tls(files.context("one.pem", ca=files / "ca.pem", client="required"))
-    assert quarrel(tls, Client(trusting(version))) == ("the TLS handshake failed: peer did not return a certificate")
+    assert quarrel(tls, Client(speaking(version))) == ("the TLS handshake failed: peer did not return a certificate")
     assert tls.take_out(), "an alert"
 
 
 @both
 @pytest.mark.parametrize("when", ["optional", "required"])
-def test_who_shows_one_that_nobody_we_trust_has_signed(files: Files, version: ssl.TLSVersion, when: str) -> None:
+def test_who_shows_one_that_nobody_we_trust_has_signed(files: Folder, version: ssl.TLSVersion, when: str) -> None:
     stranger = trustme.CA().issue_cert("client@one.test")
     tls = Tls(files.context("one.pem", ca=files / "ca.pem", client=when))
-    said = quarrel(tls, Client(trusting(version, certificate=stranger)))
+    said = quarrel(tls, Client(speaking(version, certificate=stranger)))
     assert said.startswith(
         "the TLS handshake failed: certificate verify failed (unable to get local issuer certificate"
     )
@@ -195,24 +196,24 @@ def test_who_shows_one_that_nobody_we_trust_has_signed(files: Files, version: ss
 @both
 def test_who_does_not_trust_our_certificate(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     tls = Tls(context)
-    assert quarrel(tls, Client(trusting(version, ca=trustme.CA()))) == (
+    assert quarrel(tls, Client(speaking(version, ca=trustme.CA()))) == (
         "the TLS handshake failed: tlsv1 alert unknown ca"
     )
     assert tls.take_out() == b"", "it knows already"
 
 
-def test_who_speaks_only_what_is_too_old(files: Files) -> None:
+def test_who_speaks_only_what_is_too_old(files: Folder) -> None:
     tls = Tls(files.context("one.pem", minimum="1.3"))
-    assert quarrel(tls, Client(trusting(ssl.TLSVersion.TLSv1_2))) == "the TLS handshake failed: unsupported protocol"
+    assert quarrel(tls, Client(speaking(ssl.TLSVersion.TLSv1_2))) == "the TLS handshake failed: unsupported protocol"
     assert tls.take_out()
     tls = Tls(files.context("one.pem", minimum="1.3"))
-    shake_hands(tls, Client(trusting(ssl.TLSVersion.TLSv1_3)))
+    shake_hands(tls, Client(speaking(ssl.TLSVersion.TLSv1_3)))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_what_nobody_should_speak_is_not_spoken(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     tls = Tls(context)
-    theirs = trusting()
+    theirs = speaking()
     theirs.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="deprecated"):
         theirs.minimum_version = theirs.maximum_version = version
@@ -222,7 +223,7 @@ def test_what_nobody_should_speak_is_not_spoken(context: ssl.SSLContext, version
 @pytest.mark.parametrize("ciphers", ["AES128-SHA256", "ECDHE-ECDSA-AES128-SHA256", "DHE-RSA-AES128-GCM-SHA256"])
 def test_who_has_only_ciphers_that_we_do_not_use(context: ssl.SSLContext, ciphers: str) -> None:
     """Without forward secrecy, without authenticated encryption, with what is slow to agree on."""
-    theirs = trusting(ssl.TLSVersion.TLSv1_2)
+    theirs = speaking(ssl.TLSVersion.TLSv1_2)
     theirs.set_ciphers(ciphers)
     tls = Tls(context)
     assert quarrel(tls, Client(theirs)) == "the TLS handshake failed: no shared cipher"
@@ -270,7 +271,7 @@ def test_what_is_no_tls_from_its_second_byte_on(context: ssl.SSLContext) -> None
 def test_a_broken_greeting(context: ssl.SSLContext, breaks: Callable[[bytes], bytes], why: str) -> None:
     tls = Tls(context)
     with pytest.raises(TlsError) as caught:
-        tls.shake(breaks(Client(trusting()).shake()))
+        tls.shake(breaks(Client(speaking()).shake()))
     assert str(caught.value) == f"the TLS handshake failed: {why}"
     assert tls.error is caught.value
     assert len(tls.take_out()) == 7, "an alert"
@@ -279,7 +280,7 @@ def test_a_broken_greeting(context: ssl.SSLContext, breaks: Callable[[bytes], by
 @both
 def test_a_greeting_that_stops_is_not_answered(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     """Truncated at every byte: it is neither done nor broken."""
-    theirs = trusting(version)
+    theirs = speaking(version)
     for size in range(1, len(Client(theirs).shake())):
         tls, client = Tls(context), Client(theirs)
         assert not tls.shake(client.shake()[:size])
@@ -295,7 +296,7 @@ def test_who_gives_up_in_the_middle(context: ssl.SSLContext, version: ssl.TLSVer
         (b"\2\x28", "handshake failure"),
     ):
         tls = Tls(context)
-        tls.shake(Client(trusting(version)).shake())
+        tls.shake(Client(speaking(version)).shake())
         tls.take_out()
         with pytest.raises(TlsError, match="the TLS handshake failed: ") as caught:
             tls.shake(b"\x15\x03\x03\0\2" + alert)
@@ -304,7 +305,7 @@ def test_who_gives_up_in_the_middle(context: ssl.SSLContext, version: ssl.TLSVer
 
 
 def test_after_an_error_nothing_is_agreed_on(context: ssl.SSLContext) -> None:
-    tls, hello = Tls(context), Client(trusting()).shake()
+    tls, hello = Tls(context), Client(speaking()).shake()
     with pytest.raises(TlsError):
         tls.shake(hello[:5] + b"\2" + hello[6:])
     tls.take_out()
@@ -318,7 +319,7 @@ def test_after_an_error_nothing_is_agreed_on(context: ssl.SSLContext) -> None:
 
 
 def test_an_end_of_ours_before_and_in_a_handshake_is_not_said(context: ssl.SSLContext) -> None:
-    hello = Client(trusting()).shake()
+    hello = Client(speaking()).shake()
     for before in (b"", hello[:1], hello[:100], hello):
         tls = Tls(context)
         if before:

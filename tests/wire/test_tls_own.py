@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from certbed import NAME, Client, Files, OldRecords, Records, shake_hands, trusting
 from paceline.wire.tls import Tls
 from splits import split_at, splits
+from tlsbed import NAME, Client, Folder, OldRecords, Records, shake_hands, speaking
 
 Connect = Callable[[ssl.TLSVersion], tuple[Tls, Client]]
 
@@ -23,12 +23,12 @@ def keys(tmp_path: Path) -> Path:
 @pytest.fixture
 def connect(tmp_path: Path, keys: Path) -> Connect:
     """A server and a client after their handshake."""
-    files = Files(tmp_path)
+    files = Folder(tmp_path)
     files.server("one.pem", NAME)
     context = files.context("one.pem")
 
     def connected(version: ssl.TLSVersion) -> tuple[Tls, Client]:
-        theirs = trusting(version)
+        theirs = speaking(version)
         theirs.keylog_filename = str(keys)
         tls, client = Tls(context), Client(theirs)
         shake_hands(tls, client)

@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -186,6 +187,27 @@ def _chooser(loaded: Sequence[Certificate], contexts: Sequence[ssl.SSLContext]) 
             stream.context = chosen
 
     return choose
+
+
+class _Hushing:
+    """The hook for errors that nobody can be told of, but for one kind."""
+
+    def __init__(self, before: Callable[[Any], object]) -> None:
+        self.before = before
+
+    def __call__(self, unraisable: Any) -> None:
+        if not (isinstance(unraisable.object, bytes) and isinstance(unraisable.exc_value, UnicodeDecodeError)):
+            self.before(unraisable)
+
+
+def hush_strange_names() -> None:
+    """A name that is not ASCII never comes to `choose`: the handshake fails, and Python writes a traceback for it.
+
+    That is the log's, where whoever connects could write as much as they like.  What is said of the failed handshake
+    is enough.  For the whole process.
+    """
+    if not isinstance(sys.unraisablehook, _Hushing):
+        sys.unraisablehook = _Hushing(sys.unraisablehook)
 
 
 def _lookup(by_name: Mapping[str, ssl.SSLContext | None], name: str) -> ssl.SSLContext | None:

@@ -231,6 +231,8 @@ class TlsSession:
 
 def _said(error: ssl.SSLError) -> str:
     """`no shared cipher`, `certificate verify failed (self-signed certificate)`."""
+    if error.reason == "CALLBACK_FAILED":  # the only one there is chooses a certificate, and is called with ASCII only
+        return "the name that it asks for (SNI) is not ASCII"
     text = (error.reason or _PLACES.sub("", str(error.args[-1]))).replace("_", " ").lower()
     why = getattr(error, "verify_message", "")
     return f"{text} ({why})" if why else text
