@@ -14,7 +14,8 @@ import pytest
 FUZZ = Path(__file__).parents[1] / "fuzz"
 TARGETS = sorted(path.stem for path in FUZZ.glob("*.py") if path.stem != "fuzzing")
 RUNS = 70_000
-"""Of each; together 210,000.  A slow machine has time for them, too: they take some 20 s."""
+"""Of each; together 280,000.  A slow machine has time for them, too: they take some 20 s, and twice as long for tls,
+where each of them is a connection."""
 
 has_atheris = importlib.util.find_spec("atheris") is not None
 

@@ -9,8 +9,10 @@ What is wrong with a file becomes a HostError that names the file, the reason an
 """
 
 import os
+import re
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,6 +26,7 @@ PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
 
 _CERTIFICATE, _KEY = "-----BEGIN CERTIFICATE-----", "PRIVATE KEY-----"
 _ENCRYPTED = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")  # PKCS #8 (RFC 5958), RFC 1421
+_ENCRYPTED_CERTIFICATE = re.compile(r"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----\s*Proc-Type:")
 _FOREIGN = frozenset({"NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 
@@ -111,10 +114,10 @@ def _context(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> ssl.SSLContex
     if wanted.alpn:
         context.set_alpn_protocols(list(wanted.alpn))
     if wanted.ca is not None:
-        _read(wanted.ca, "the certificates of --tls-ca", _CERTIFICATE)
+        _read_certificates(wanted.ca, "the certificates of --tls-ca")
         try:
             context.load_verify_locations(wanted.ca)
-        except ssl.SSLError as error:
+        except OSError as error:  # SSLError is one, too
             raise HostError(f"the certificates in {wanted.ca!r} (--tls-ca) cannot be read: {_reason(error)}") from None
         context.verify_mode = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}[
             wanted.client
@@ -126,7 +129,7 @@ def _load_certificate(
     context: ssl.SSLContext, path: str, key_path: str, password: Callable[[], str] | None
 ) -> Certificate:
     """Put one with its key into the context.  Raises HostError."""
-    _read(path, "the certificate", _CERTIFICATE)
+    _read_certificates(path, "the certificate")
     described = _describe(path)
     remedy = "" if key_path != path else "; name the file that has it by --tls-key"
     key = _read(key_path, "the private key", _KEY, remedy)
@@ -154,9 +157,12 @@ def _load_certificate(
 def _describe(path: str) -> Certificate:
     """What stands in the first certificate of a file.  Raises HostError."""
     try:
+        # First, because the other one gives no reason for what it cannot read, and leaves it in OpenSSL's queue of
+        # errors, where this thread's next handshake or record would find it (SSL_get_error(3)).
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
         # The only reader of certificates in the standard library; it is what getpeercert() is made of.
         decoded: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    except (ssl.SSLError, OSError) as error:
+    except OSError as error:  # SSLError is one, too
         raise HostError(f"the certificate in {path!r} cannot be read: {_reason(error)}") from None
     names = [value.lower() for kind, value in decoded.get("subjectAltName", ()) if kind == "DNS"]
     if not names:
@@ -181,6 +187,27 @@ def _chooser(loaded: Sequence[Certificate], contexts: Sequence[ssl.SSLContext]) 
             stream.context = chosen
 
     return choose
+
+
+class _Hushing:
+    """The hook for errors that nobody can be told of, but for one kind."""
+
+    def __init__(self, before: Callable[[Any], object]) -> None:
+        self.before = before
+
+    def __call__(self, unraisable: Any) -> None:
+        if not (isinstance(unraisable.object, bytes) and isinstance(unraisable.exc_value, UnicodeDecodeError)):
+            self.before(unraisable)
+
+
+def hush_strange_names() -> None:
+    """A name that is not ASCII never comes to `choose`: the handshake fails, and Python writes a traceback for it.
+
+    That is the log's, where whoever connects could write as much as they like.  What is said of the failed handshake
+    is enough.  For the whole process.
+    """
+    if not isinstance(sys.unraisablehook, _Hushing):
+        sys.unraisablehook = _Hushing(sys.unraisablehook)
 
 
 def _lookup(by_name: Mapping[str, ssl.SSLContext | None], name: str) -> ssl.SSLContext | None:
@@ -222,9 +249,18 @@ def _read(path: str, what: str, mark: str = "", remedy: str = "") -> str:
     return text
 
 
+def _read_certificates(path: str, what: str) -> None:
+    """See that there are some in the file.  Raises HostError."""
+    if _ENCRYPTED_CERTIFICATE.search(_read(path, what, _CERTIFICATE)):
+        # OpenSSL would ask for a password at the terminal, and cannot be told another way.
+        raise HostError(f"{what} cannot be read from {path!r}: there is an encrypted one; decrypt it")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "it is damaged, or no PEM").replace("_", " ").lower()
+        # Of its own errors Python gives the reason only where it knows the name, and of some not even that.
+        reason: str | None = getattr(error, "reason", None)
+        return reason.replace("_", " ").lower() if reason else "it is damaged, or no PEM"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -236,7 +272,7 @@ def _states(paths: Sequence[str]) -> tuple[tuple[int, ...] | None, ...]:
 def _state(path: str) -> tuple[int, ...] | None:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

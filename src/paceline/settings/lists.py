@@ -31,3 +31,8 @@ class Listed(Kind):
         if self.word and len(parts) == 1 and parts[0].strip().casefold() == self.word:
             return None
         return list(parts)
+
+    def refuse_word(self, text: str) -> None:
+        """Of the word and something else one is a mistake, and nobody can know which.  Raises WrongValueError."""
+        if self.word and text.casefold() == self.word:
+            raise WrongValueError(self.rule, value=text, remedy=f"{self.word} stands alone")

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.settings.lists import Listed
-from paceline.settings.values import WrongValueError, text_of_path
+from paceline.settings.values import Choice, WrongValueError, text_of_path
 
 MOST_PROTOCOL_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files(Listed):
-    """Names of files.  A comma may be part of a name that is given by itself."""
+    """Names of files.  A comma may be part of a name that is given by itself, in a list; not in a single text."""
 
     metavar: str = "FILE"
 
@@ -26,7 +26,8 @@ class Files(Listed):
             texts = [name.strip() for name in raw.split(",")]
         for text in texts or ():
             if not text or "\0" in text:
-                raise WrongValueError(self.rule, value=text)
+                raise WrongValueError(self.rule, value=text or None)
+            self.refuse_word(text)
         return None if texts is None else tuple(texts)
 
 
@@ -47,9 +48,20 @@ class Protocols(Listed):
         found: dict[str, None] = {}
         for text in (name.strip() for part in texts for name in part.split(",")):
             if not text or len(text) > MOST_PROTOCOL_BYTES or not (text.isascii() and text.isprintable()):
-                raise WrongValueError(self.rule, value=text)
+                raise WrongValueError(self.rule, value=text or None)
+            self.refuse_word(text)
             found[text] = None
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version(Choice):
+    """A version, which in TOML and Python may be written as the number that it looks like."""
+
+    metavar: str = "VERSION"
+
+    def body_of(self, raw: object) -> str:
+        return Choice.body_of(self, str(raw) if type(raw) is float else raw)
 
 
 def oddity(settings: Any) -> tuple[str, str] | None:

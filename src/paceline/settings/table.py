@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from paceline.settings.networks import Networks
 from paceline.settings.rights import Account, FileMode, Owner
-from paceline.settings.secrecy import Files, Protocols
+from paceline.settings.secrecy import Files, Protocols, Version
 from paceline.settings.values import (
     Addresses,
     CallLimit,
@@ -141,7 +141,7 @@ class Settings:
         "given several times, or separated by commas in a single text",
         "new workers", also="alpn_protocols tls_alpn ssl_alpn")  # fmt: skip
     tls_min: str = _row(
-        "1.2", Choice(choices=("1.2", "1.3"), metavar="VERSION"), SECRECY,
+        "1.2", Version(choices=("1.2", "1.3")), SECRECY,
         "the oldest version of TLS that is spoken",
         "new workers", also="ssl_version ssl_protocols tls_version ssl_min min_tls_version")  # fmt: skip
     workers: int | None = _row(

@@ -4,11 +4,10 @@
     tls.open(received)  -> plain      what the peer has said by it
     tls.seal(plain)     -> sealed     what is to be sent for it
     tls.end()           -> sealed     our end, close_notify (RFC 8446, section 6.1)
-    tls.take_out()      -> sealed     what OpenSSL has to say by itself: its part of the handshake, an alert, the answer
-                                      to a key update
+    tls.take_out()      -> sealed     what OpenSSL has to say by itself: its part of the handshake, an alert
 
 One object per connection, used by whoever owns that.  What was sealed must be sent, once and in order: the next record
-counts on it.
+counts on it.  The answer to a key update goes along with what is sealed next (RFC 8446, section 4.6.3).
 
 The work is OpenSSL's, by way of two memory BIOs.  A socket given to OpenSSL would cost a second read for each record
 (its head, its body), and would hide how much of a reply the peer has taken.  A BIO keeps the room of the most that ever
@@ -20,6 +19,7 @@ what was decrypted before it is still returned.
 """
 
 import contextlib
+import re
 import ssl
 from typing import Any
 
@@ -33,6 +33,8 @@ RECORD_BYTES = 16 * 1024
 """The most that one record holds (RFC 8446, section 5.1)."""
 
 _SHOWN = 16
+_PLACES = re.compile(r"^\[[^]]*\] | \(_ssl\.c:[0-9]+\)$")
+"""Where in OpenSSL, and in Python, something happened."""
 
 
 class TlsError(PeerError):
@@ -94,11 +96,9 @@ class Tls:
             try:
                 incoming.write(received)
                 plain = self._stream.read(RECORD_BYTES)
-            except ssl.SSLWantReadError:
-                plain = b""
             except ssl.SSLError as error:
                 plain = b""
-                self._break(error)
+                self._note(error)
             else:
                 if plain and not incoming.pending and not self._outgoing.pending:
                     self.is_odd = False
@@ -165,14 +165,19 @@ class Tls:
         """The next record's; b"": no whole one is there, or the end."""
         try:
             plain = self._stream.read(RECORD_BYTES)
-        except ssl.SSLWantReadError:
-            return b""
         except ssl.SSLError as error:
-            self._break(error)
+            self._note(error)
             return b""
         if not plain:
             self.is_over = True
         return plain
+
+    def _note(self, error: ssl.SSLError) -> None:
+        """What reading met instead of a record."""
+        if isinstance(error, ssl.SSLZeroReturnError):  # the same as b"", once we have said our end, too
+            self.is_over = True
+        elif not isinstance(error, ssl.SSLWantReadError):
+            self._break(error)
 
     def _break(self, error: ssl.SSLError) -> None:
         if self.error is None:
@@ -226,6 +231,8 @@ class TlsSession:
 
 def _said(error: ssl.SSLError) -> str:
     """`no shared cipher`, `certificate verify failed (self-signed certificate)`."""
-    text = (error.reason or str(error.args[-1])).replace("_", " ").lower()
+    if error.reason == "CALLBACK_FAILED":  # the only one there is chooses a certificate, and is called with ASCII only
+        return "the name that it asks for (SNI) is not ASCII"
+    text = (error.reason or _PLACES.sub("", str(error.args[-1]))).replace("_", " ").lower()
     why = getattr(error, "verify_message", "")
     return f"{text} ({why})" if why else text

@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from paceline import clock
 from paceline.errors import HostError
 from paceline.host import streams
-from paceline.host.certificates import PASSWORD_VARIABLE, Certificate, Certificates, Wanted
+from paceline.host.certificates import PASSWORD_VARIABLE, Certificate, Certificates, Wanted, hush_strange_names
 from paceline.settings import Settings
 from paceline.wire.tls import PIECE_BYTES, NotTlsError, Stream, Tls, TlsError
 from paceline.worker.connection import Connection
@@ -126,6 +126,7 @@ def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -
         alpn=settings.alpn or (),
         minimum=settings.tls_min,  # type: ignore[arg-type]
     )
+    hush_strange_names()
     return Certificates(wanted, Stream)
 
 
