@@ -94,11 +94,8 @@ class Tls:
             try:
                 incoming.write(received)
                 plain = self._stream.read(RECORD_BYTES)
-            except ssl.SSLWantReadError:
-                plain = b""
             except ssl.SSLError as error:
-                plain = b""
-                self._break(error)
+                plain = self._none(error)
             else:
                 if plain and not incoming.pending and not self._outgoing.pending:
                     self.is_odd = False
@@ -165,14 +162,19 @@ class Tls:
         """The next record's; b"": no whole one is there, or the end."""
         try:
             plain = self._stream.read(RECORD_BYTES)
-        except ssl.SSLWantReadError:
-            return b""
         except ssl.SSLError as error:
-            self._break(error)
-            return b""
+            return self._none(error)
         if not plain:
             self.is_over = True
         return plain
+
+    def _none(self, error: ssl.SSLError) -> bytes:
+        """Nothing could be read."""
+        if isinstance(error, ssl.SSLZeroReturnError):  # close_notify, and ours was before
+            self.is_over = True
+        elif not isinstance(error, ssl.SSLWantReadError):
+            self._break(error)
+        return b""
 
     def _break(self, error: ssl.SSLError) -> None:
         if self.error is None:

@@ -9,7 +9,9 @@ The certificates are read when the worker starts, and again when their files hav
 second (`Renewing`).  Connections keep what they began with.
 """
 
-from collections.abc import MutableMapping
+import sys
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from paceline import clock
 from paceline.errors import HostError
@@ -51,7 +53,6 @@ class Securing:
             return True
         if not received:
             c.reason = "peer"
-            self.worker.count("handshakes_failed")
             self.ending.close(c, me)
             return True
         me.words[me.bytes_in] += len(received)
@@ -116,6 +117,8 @@ def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -
     password = environment.pop(PASSWORD_VARIABLE, None)
     if settings.tls_cert is None:
         return None
+    if not isinstance(sys.unraisablehook, _Calm):
+        sys.unraisablehook = _Calm(sys.unraisablehook)
     wanted = Wanted(
         certificates=settings.tls_cert,
         keys=settings.tls_key or (),
@@ -127,6 +130,17 @@ def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -
         minimum=settings.tls_min,  # type: ignore[arg-type]
     )
     return Certificates(wanted, Stream)
+
+
+class _Calm:
+    """A client may ask for a name that is no ASCII.  `ssl` refuses it, and would write a traceback for each one."""
+
+    def __init__(self, then: Callable[[Any], object]) -> None:
+        self.then = then
+
+    def __call__(self, told: Any) -> None:
+        if not (told.exc_type is UnicodeDecodeError and type(told.object) is bytes):  # as _servername_callback has it
+            self.then(told)
 
 
 def _described(one: Certificate) -> str:
