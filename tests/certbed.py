@@ -7,7 +7,7 @@ Everything is text, to be given to a server as its files:
             peer.send(b"hello\\n")
 """
 
-import datetime
+import datetime as dt
 import functools
 import socket
 import ssl
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from peer import PEER_S, Peer
 from testbed import Server
@@ -36,6 +37,10 @@ class Signed:
 
     certificate: str
     key: str
+
+    @property
+    def serial(self) -> int:
+        return load_pem_x509_certificate(self.certificate.encode()).serial_number
 
     def encrypted(self, password: bytes) -> str:
         """The key, as it may lie about."""
@@ -55,8 +60,8 @@ def authority_pem(name: str = "ours") -> str:
 def sign(*names: str, by: str = "ours", days: float | None = None, **options: Any) -> Signed:
     """A new one for these names; it ends in so many days."""
     if days is not None:
-        end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        options |= {"not_after": end, "not_before": end - datetime.timedelta(days=90)}
+        end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+        options |= {"not_after": end, "not_before": end - dt.timedelta(days=90)}
     made = authority(by).issue_cert(*(names or ("localhost",)), **options)
     chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
     return Signed(chain.decode(), made.private_key_pem.bytes().decode())

@@ -1,7 +1,7 @@
 """A client of TLS 1.3 that makes its records itself: those that no library would send.
 
-The handshake is the library's; then this goes on with its keys (RFC 8446, section 7).  Only what the client says is made
-here, for the suite TLS_AES_128_GCM_SHA256 or TLS_AES_256_GCM_SHA384.
+The handshake is the library's; then this goes on with its keys (RFC 8446, section 7).  Only what the client says is
+made here, for the suite TLS_AES_128_GCM_SHA256 or TLS_AES_256_GCM_SHA384.
 """
 
 import hashlib

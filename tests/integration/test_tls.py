@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -109,6 +110,10 @@ LARGE = bytes(range(256)) * 20_480
 """5 MiB."""
 
 
+def app_files() -> dict[str, str]:
+    return {**APP, **pem("localhost")}
+
+
 def said(server: Server, word: str) -> list[str]:
     return [line for line in server.log.splitlines() if word in line]
 
@@ -134,7 +139,7 @@ class SClient:
         )  # fmt: skip
         self.seen = b""
 
-    def __enter__(self) -> "SClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,7 +174,7 @@ class SClient:
 )
 def test_s_client_by_both_versions(option: str, version: str, cipher: str) -> None:
     with (
-        running("app.py:told", *LINES, *TLS, files={**APP, **pem("localhost")}) as server,
+        running("app.py:told", *LINES, *TLS, files=app_files()) as server,
         SClient(server, option) as client,
     ):
         client.read_until(b"Verify return code: 0 (ok)")
@@ -180,7 +185,7 @@ def test_s_client_by_both_versions(option: str, version: str, cipher: str) -> No
 @needs_openssl
 @pytest.mark.parametrize("option", ["-tls1_1", "-tls1"])
 def test_older_versions_are_refused(option: str) -> None:
-    with running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:shout", *LINES, *TLS, files=app_files()) as server:
         with SClient(server, option, "-cipher", "ALL:@SECLEVEL=0") as client:
             assert b"alert protocol version" in client.read_all()
         server.wait_for_log("the TLS handshake failed: unsupported protocol")
@@ -188,7 +193,7 @@ def test_older_versions_are_refused(option: str) -> None:
 
 @needs_openssl
 def test_the_oldest_version_may_be_1_3() -> None:
-    with running("app.py:shout", *LINES, *TLS, "--tls-min", "1.3", files={**APP, **pem("localhost")}) as server:
+    with running("app.py:shout", *LINES, *TLS, "--tls-min", "1.3", files=app_files()) as server:
         with SClient(server, "-tls1_2") as client:
             assert b"alert protocol version" in client.read_all()
         with SecurePeer(server) as peer:
@@ -218,7 +223,7 @@ def test_the_name_chooses_among_several_certificates() -> None:
             with SecurePeer(server, name, lenient) as peer:
                 certificate = peer.socket.tls.getpeercert()
                 assert certificate is not None
-                assert certificate["subjectAltName"][0] == ("DNS", shown), name  # type: ignore[misc]
+                assert certificate["subjectAltName"][0] == ("DNS", shown), name
                 peer.send(b"how\n")
                 assert peer.line().split(b"|")[2].lower() == str(name).lower().encode()
 
@@ -238,7 +243,7 @@ def test_client_certificates() -> None:
                 assert re.search(rb"alert (number 40|handshake failure|certificate required)", unknown.read_all())
         assert len(said(server, "the TLS handshake failed: peer did not return a certificate")) == 2
         foreign = client_context(shows=sign("somebody@example.org", by="others"))
-        with pytest.raises((ssl.SSLError, ConnectionError), match="unknown ca|reset"):  # noqa: SIM117
+        with pytest.raises((ssl.SSLError, ConnectionError), match=r"unknown ca|reset"):  # noqa: SIM117
             with SecurePeer(server, context=foreign) as peer:
                 peer.receive()
         server.wait_for_log(re.compile(r"certificate verify failed \((unable to get local issuer|self.signed)"))
@@ -251,8 +256,7 @@ def test_client_certificates() -> None:
 
 @needs_openssl
 def test_alpn() -> None:
-    files = {**APP, **pem("localhost")}
-    with running("app.py:told", *LINES, *TLS, "--alpn", "mqtt,x-line", "--alpn", "h2", files=files) as server:
+    with running("app.py:told", *LINES, *TLS, "--alpn", "mqtt,x-line", "--alpn", "h2", files=app_files()) as server:
         with SClient(server, "-alpn", "h2,x-line") as client:
             client.send(b"how\n")
             assert b"ALPN protocol: x-line" in client.read_until(b"|localhost|x-line|")
@@ -263,7 +267,7 @@ def test_alpn() -> None:
 
 @needs_openssl
 def test_keys_are_not_renegotiated() -> None:
-    with running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:shout", *LINES, *TLS, files=app_files()) as server:
         with SClient(server, "-tls1_2") as client:
             client.send(b"hello\n")
             client.read_until(b"HELLO\n")
@@ -277,7 +281,7 @@ def test_keys_are_not_renegotiated() -> None:
 @needs_openssl
 def test_keys_are_updated() -> None:
     with (
-        running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server,
+        running("app.py:shout", *LINES, *TLS, files=app_files()) as server,
         SClient(server, "-tls1_3") as client,
     ):
         for round_of in range(20):
@@ -289,7 +293,7 @@ def test_keys_are_updated() -> None:
 
 @needs_openssl
 def test_the_end_is_said_by_both() -> None:
-    with running("app.py:last", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:last", *LINES, *TLS, files=app_files()) as server:
         with SClient(server, "-ign_eof") as client:  # our end
             client.send(b"hello\n")
             client.read_until(b"hello\n")
@@ -311,7 +315,7 @@ def test_the_end_is_said_by_both() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(LARGE)
-    with running("app.py:Kept", "--workers", "2", *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:Kept", "--workers", "2", *TLS, files=app_files()) as server:
         (server.folder / "large.bin").write_bytes(LARGE)
         (server.folder / "ours.pem").write_text(authority_pem())
         _, port = server.address
@@ -333,7 +337,7 @@ def test_curl(tmp_path: Path) -> None:
 
 
 def test_http_client_keeps_its_connection() -> None:
-    with running("app.py:Kept", "--workers", "1", *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:Kept", "--workers", "1", *TLS, files=app_files()) as server:
         client = http.client.HTTPSConnection("localhost", server.address[1], timeout=10, context=plain_context())
         for _ in range(20):
             client.request("GET", "/cert.pem")
@@ -349,9 +353,8 @@ def test_http_client_keeps_its_connection() -> None:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("framing", ["raw", "line"])
 def test_messages(framing: str, version: ssl.TLSVersion) -> None:
-    files = {**APP, **pem("localhost")}
     with (
-        running("app.py:shout", "--framing", framing, "--workers", "1", *TLS, files=files) as server,
+        running("app.py:shout", "--framing", framing, "--workers", "1", *TLS, files=app_files()) as server,
         SecurePeer(server, context=client_context(version=version)) as peer,
     ):
         peer.send(b"hel", b"lo\n")
@@ -366,7 +369,7 @@ def test_messages(framing: str, version: ssl.TLSVersion) -> None:
 
 
 def test_replies_after_a_half_close() -> None:
-    with running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:shout", *LINES, *TLS, files=app_files()) as server:
         for number in range(20):
             with SecurePeer(server) as peer:
                 peer.send(b"hello\n" * number + b"hal"[: number % 4])
@@ -375,7 +378,7 @@ def test_replies_after_a_half_close() -> None:
 
 
 def test_hooks_see_what_was_agreed() -> None:
-    with running("app.py:Guest", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:Guest", *LINES, *TLS, files=app_files()) as server:
         with SecurePeer(server) as peer:
             assert peer.line() == b"welcome by TLSv1.3\n"
             peer.send(b"hello\n")
@@ -385,7 +388,7 @@ def test_hooks_see_what_was_agreed() -> None:
 
 def test_a_reply_in_pieces() -> None:
     with (
-        running("app.py:pieces", *LINES, *TLS, files={**APP, **pem("localhost")}) as server,
+        running("app.py:pieces", *LINES, *TLS, files=app_files()) as server,
         SecurePeer(server) as peer,
     ):
         for text in (b"a\n", b"b\n"):
@@ -394,7 +397,7 @@ def test_a_reply_in_pieces() -> None:
 
 
 def test_a_file() -> None:
-    with running("app.py:file", "--workers", "1", *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:file", "--workers", "1", *TLS, files=app_files()) as server:
         (server.folder / "large.bin").write_bytes(LARGE)
         with SecurePeer(server) as peer, SecurePeer(server) as other:
             for _ in range(3):
@@ -405,7 +408,7 @@ def test_a_file() -> None:
 
 
 def test_messages_beside_the_replies() -> None:
-    with running("app.py:push", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:push", *LINES, *TLS, files=app_files()) as server:
         peers = [SecurePeer(server) for _ in range(5)]
         for number, peer in enumerate(peers):
             peer.send(b"from %d\n" % number)
@@ -416,7 +419,7 @@ def test_messages_beside_the_replies() -> None:
 
 
 def test_a_handler_of_socketserver() -> None:
-    with running("app.py:Lines", "--workers", "1", *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:Lines", "--workers", "1", *TLS, files=app_files()) as server:
         with SecurePeer(server) as peer:
             peer.send(b"hello\n" * 1000)
             assert peer.lines(1000) == [b"HELLO\n"] * 1000
@@ -429,9 +432,8 @@ def test_a_handler_of_socketserver() -> None:
 
 
 def test_a_unix_socket_beside_it_stays_plain() -> None:
-    files = {**APP, **pem("localhost")}
     binds = ("--bind", "127.0.0.1:0", "--bind", "unix:here.sock")
-    with running("app.py:told", *LINES, *binds, *TLS, files=files) as server:
+    with running("app.py:told", *LINES, *binds, *TLS, files=app_files()) as server:
         with server.connect("unix:here.sock") as peer:
             peer.send(b"how\n")
             assert peer.line() == b"plain\n"
@@ -445,9 +447,8 @@ def test_a_unix_socket_beside_it_stays_plain() -> None:
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_behind_haproxy(target: str, version: str, tmp_path: Path) -> None:
     holds = ("--as", "connection") if target == "app.py:told_of" else ("--framing", "line")
-    files = {**APP, **pem("localhost")}
     with (
-        running(target, *holds, "--workers", "2", *TLS, "--proxy-protocol", "127.0.0.1", files=files) as server,
+        running(target, *holds, "--workers", "2", *TLS, "--proxy-protocol", "127.0.0.1", files=app_files()) as server,
         haproxy(tmp_path, [f"{place(server)} {version} check"]) as front,
     ):
         for _ in range(30):
@@ -458,7 +459,7 @@ def test_behind_haproxy(target: str, version: str, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_ascii_is_no_traceback() -> None:
-    with running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server:
+    with running("app.py:shout", *LINES, *TLS, files=app_files()) as server:
         out = ssl.MemoryBIO()
         hello = plain_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="abcdefgh")
         with pytest.raises(ssl.SSLWantReadError):
@@ -474,7 +475,7 @@ def test_authority_is_only_ours() -> None:
     """The bed: a client of somebody else's authority trusts none of our servers."""
     assert authority("others") is not authority()
     with (
-        running("app.py:shout", *LINES, *TLS, files={**APP, **pem("localhost")}) as server,
+        running("app.py:shout", *LINES, *TLS, files=app_files()) as server,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         SecurePeer(server, context=client_context(by="others"))
@@ -487,9 +488,7 @@ def test_a_socket_that_is_no_tcp_is_asked_for_nothing() -> None:
         listener.listen()
         fd = listener.fileno()
         with (
-            running(
-                "app.py:told", *LINES, "--bind", f"fd://{fd}", *TLS, files={**APP, **pem("localhost")}, pass_fds=[fd]
-            ),
+            running("app.py:told", *LINES, "--bind", f"fd://{fd}", *TLS, files=app_files(), pass_fds=[fd]),
             socket.socket(socket.AF_UNIX) as client,
         ):
             client.settimeout(5)

@@ -156,7 +156,8 @@ APP = {
 
     def as_ssl(conn):
         conn.recv(1)
-        conn.sendall(f"{conn.version()} {conn.cipher()[0]} {conn.selected_alpn_protocol()} {conn.getpeercert()}".encode())
+        said = (conn.version(), conn.cipher()[0], conn.selected_alpn_protocol(), conn.getpeercert())
+        conn.sendall(" ".join(map(str, said)).encode())
 
     def begun(conn):
         print("begun")
@@ -307,10 +308,10 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 
 def test_it_answers_as_an_ssl_socket() -> None:
-    with holding("as_ssl", "--alpn", "echo") as server:
-        with SecurePeer(server, context=client_context(alpn=("echo",))) as peer:
-            peer.send(b".")
-            assert re.fullmatch(rb"TLSv1.3 TLS_AES_\w+ echo {}", peer.receive_all())
+    context = client_context(alpn=("echo",))
+    with holding("as_ssl", "--alpn", "echo") as server, SecurePeer(server, context=context) as peer:
+        peer.send(b".")
+        assert re.fullmatch(rb"TLSv1.3 TLS_AES_\w+ echo {}", peer.receive_all())
 
 
 def test_the_thread_is_spent_when_data_has_come() -> None:

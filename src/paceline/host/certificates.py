@@ -114,7 +114,7 @@ def _context(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> ssl.SSLContex
         _read(wanted.ca, "the certificates of --tls-ca", _CERTIFICATE)
         try:
             context.load_verify_locations(wanted.ca)
-        except ssl.SSLError as error:
+        except OSError as error:  # ssl.SSLError, or it went away meanwhile
             raise HostError(f"the certificates in {wanted.ca!r} (--tls-ca) cannot be read: {_reason(error)}") from None
         context.verify_mode = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}[
             wanted.client
@@ -156,7 +156,7 @@ def _describe(path: str) -> Certificate:
     try:
         # The only reader of certificates in the standard library; it is what getpeercert() is made of.
         decoded: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    except (ssl.SSLError, OSError) as error:
+    except (OSError, ValueError) as error:  # the first is ssl.SSLError, too
         raise HostError(f"the certificate in {path!r} cannot be read: {_reason(error)}") from None
     names = [value.lower() for kind, value in decoded.get("subjectAltName", ()) if kind == "DNS"]
     if not names:
@@ -224,7 +224,8 @@ def _read(path: str, what: str, mark: str = "", remedy: str = "") -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "it is damaged, or no PEM").replace("_", " ").lower()
+        reason = getattr(error, "reason", None)  # that of _test_decode_cert has none
+        return (reason or "it is damaged, or no PEM").replace("_", " ").lower()
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -228,6 +228,6 @@ class TlsSession:
 
 def _said(error: ssl.SSLError) -> str:
     """`no shared cipher`, `certificate verify failed (self-signed certificate)`."""
-    text = (error.reason or str(error.args[-1])).replace("_", " ").lower()
+    text = (getattr(error, "reason", None) or str(error.args[-1])).replace("_", " ").lower()
     why = getattr(error, "verify_message", "")
     return f"{text} ({why})" if why else text

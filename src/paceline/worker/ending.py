@@ -77,7 +77,7 @@ class Ending:
         return not is_over and c.received < LINGER_BYTES
 
     def break_off(self, c: Connection, error: PeerError, me: Member) -> None:
-        """The peer broke the framing, a limit or its encryption; the messages before were answered, if they could be."""
+        """The peer broke the framing, a limit or TLS; the messages before were answered, as far as that could be."""
         self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(error))
         self.calls.break_off(c, "broken", me)
 
