@@ -77,7 +77,7 @@ def client_context(
     *, shows: Signed | None = None, alpn: tuple[str, ...] = (), version: ssl.TLSVersion | None = None, by: str = "ours"
 ) -> ssl.SSLContext:
     """Of a client that trusts the authority, shows this certificate, and speaks this version only."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it trusts nobody yet
     authority(by).configure_trust(context)
     if shows is not None:
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:

@@ -268,9 +268,9 @@ def test_settings_that_make_no_sense(options: Sequence[str], sentence: str) -> N
 
 def test_check_with_good_ones() -> None:
     files = {**bad_files(), "ca.pem": authority_pem()}
-    options = ("--tls-cert", "cert.pem", "--tls-key", "locked.pem", "--tls-key-password-file", "password")
-    options = (*options, "--tls-ca", "ca.pem", "--tls-client-cert", "optional")
-    ended = run_to_end("serve", "app.py:shout", *options, "--check", files=files)
+    locked = ("--tls-cert", "cert.pem", "--tls-key", "locked.pem", "--tls-key-password-file", "password")
+    asking = ("--tls-ca", "ca.pem", "--tls-client-cert", "optional")
+    ended = run_to_end("serve", "app.py:shout", *locked, *asking, "--check", files=files)
     assert ended.code == 0, ended.log
 
 
