@@ -189,7 +189,7 @@ class SecurePeer(Peer):
         *,
         shakes: bool = True,
     ) -> None:
-        super().__init__(server if isinstance(server, str) else server.places[0], timeout)
+        super().__init__(server if isinstance(server, str) else "{}:{}".format(*server.address), timeout)
         self.socket = Inside(self.socket, context or plain_context(), name)  # type: ignore[arg-type]
         try:
             if shakes:

@@ -73,6 +73,8 @@ class SecureSocket(HeldSocket):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         with memoryview(buffer) as view, view.cast("B") as room:
+            if nbytes > len(room):
+                raise ValueError("nbytes is greater than the length of the buffer")
             received = self.recv(nbytes or len(room), flags)
             room[: len(received)] = received
         return len(received)

@@ -37,10 +37,12 @@ class Timing:
         """Find the connections whose time is up.
 
         While it is our turn the peer's clock stands: it starts anew when the connection is seen waiting for the peer.
-        (Not where a time is given in all: a little now and then must not prolong it.)
+        (Not where a time is given in all: a little now and then must not prolong it.  But while all threads are in
+        calls it stands for those, too: nobody does our part.)
         """
         worker = self.worker
         tables = worker.tables
+        stood = now - self.looked_at if worker.crew.roles.leader is None else 0.0
         self.looked_at = now
         found: list[tuple[int, int]] = []
         kept = 0
@@ -56,6 +58,8 @@ class Timing:
                 c.watch = None
             else:
                 c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
+                if stood and owes in deadlines.IN_ALL:
+                    c.watch = deadlines.later(c.watch, stood, now)
                 due = deadlines.due_at(c.watch, c.received, self.limits)
                 if due is not None and due <= now:
                     found.append((fd, EXPIRED))
