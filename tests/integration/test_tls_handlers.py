@@ -111,16 +111,23 @@ APP = {
         timer.join()
 
     def wakes_writer(conn):
+        sent = before = 0
+
         def write():
+            nonlocal sent
             try:
                 while True:
                     conn.sendall(bytes(100_000))
+                    sent += 1
             except OSError as error:
                 print("the writer woke up with", type(error).__name__)
 
         writing = threading.Thread(target=write)
         writing.start()
-        conn.recv(100)
+        while not sent or before != sent:
+            before = sent
+            time.sleep(0.3)
+        print("the writer waits")
         conn.shutdown(socket.SHUT_RDWR)
         writing.join()
 
@@ -288,8 +295,7 @@ def test_shutdown_wakes_up_who_waits() -> None:
 
 
 def test_shutdown_wakes_up_who_cannot_send() -> None:
-    with holding("wakes_writer", "--write-timeout", "1h") as server, SecurePeer(server) as peer:
-        peer.send(b"now")
+    with holding("wakes_writer", "--write-timeout", "1h") as server, SecurePeer(server):
         server.wait_for_log("the writer woke up with BrokenPipeError")
 
 

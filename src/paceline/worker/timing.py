@@ -32,6 +32,8 @@ class Timing:
         """Those that are to go because too much is kept for all together; written by the watcher, as a whole."""
         self.looked_at = 0.0
         """When the watcher last looked; written by the watcher."""
+        self.is_led = True
+        """Somebody led then; the watcher's."""
 
     def look(self, now: float) -> None:
         """Find the connections whose time is up.
@@ -42,7 +44,8 @@ class Timing:
         """
         worker = self.worker
         tables = worker.tables
-        stood = now - self.looked_at if worker.crew.roles.leader is None else 0.0
+        was_led, self.is_led = self.is_led, worker.crew.roles.leader is not None
+        stood = 0.0 if was_led and self.is_led else now - self.looked_at  # since some moment in between
         self.looked_at = now
         found: list[tuple[int, int]] = []
         kept = 0
