@@ -51,6 +51,9 @@ APP = {
             got.write(b"%s\\n" % bytes(message))
         return message
 
+    def take(line):
+        pass
+
     def wait(line):
         if line == b"wait":
             print("waits at the gate")
@@ -474,6 +477,21 @@ def test_a_whole_connection_that_does_not_read() -> None:
         for _ in range(5):
             all_.enter_context(SecurePeer(server)).send(b"!")
         eventually(lambda: server.log.count("it is over") == 5, 20)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_who_says_all_and_goes_without_having_read_loses_nothing(version: ssl.TLSVersion) -> None:
+    """As what sends logs does: it reads nothing, and its close is an end-of-file, and no reset, if we sent nothing."""
+    lines = (b"x" * 999 + b"\n") * 2000
+    with tortured("take", *LINES) as (server, board):
+        context = client_context(version=version)
+        for _ in range(10):
+            with socket.create_connection(server.address, 10) as plain:
+                client = context.wrap_socket(plain, server_hostname="localhost")
+                client.sendall(lines)
+                client.close()
+        eventually(lambda: total(board, "connections") == 0)
+        assert total(board, "messages") == 20_000
 
 
 def test_resets_in_all_phases(chance: random.Random) -> None:
