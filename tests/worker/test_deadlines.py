@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.worker.deadlines import LINGER_S, Limits, Owes, Watch, due_at, look, verdict
+from paceline.worker.deadlines import LINGER_S, Limits, Owes, Watch, due_at, later, look, verdict
 
 LIMITS = Limits(first_byte_s=5.0, message_s=20.0, min_rate=500, write_s=10.0, idle_s=60.0)
 OFF = Limits(first_byte_s=None, message_s=None, min_rate=500, write_s=10.0, idle_s=None)
@@ -169,6 +169,15 @@ def test_a_sender_at_the_minimum_rate_is_never_cut_and_one_below_it_is(rate: int
     half = cut_at(rate / 2)
     assert half is not None
     assert 40.0 <= half + 1e-6 <= 40.0 + 3 * (look_s + 1)
+
+
+# Where the clock stood
+
+
+@pytest.mark.parametrize(("stood", "due"), [(0.0, 5.0), (2.0, 7.0), (100.0, 15.0)])
+def test_a_clock_that_stood_is_as_much_later_but_never_ahead(stood: float, due: float) -> None:
+    began = look(None, Owes.HANDSHAKE, 0, 0, 0.0)
+    assert due_at(later(began, stood, 10.0), 0, LIMITS) == due
 
 
 # What the log says

@@ -19,7 +19,7 @@ from paceline.worker.held import HeldSocket
 from paceline.worker.lifecycle import State
 from paceline.worker.record import Record, encode
 from takerbed import taker
-from workerbed import Bed, bed, receive_all, receive_exactly, reset
+from workerbed import Bed, Gate, bed, receive_all, receive_exactly, reset
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 50312 443\r\n"
 BINARY = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, 12) + IPv4Address("192.0.2.7").packed * 2
@@ -330,3 +330,46 @@ def test_a_held_socket_of_a_proxy_that_names_nobody_has_the_proxys_address() -> 
     with right:
         assert held.peer_address == ""
         socket.socket(fileno=held.give_back()).close()
+
+
+def test_the_clock_stands_while_nobody_could_look_at_a_header() -> None:
+    gate = Gate()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"wait":
+            gate.wait()
+        return message
+
+    with bed(handler, **LOOPBACK, threads=1, proxy_timeout=10.0) as worker:
+        slow = worker.connect_tcp()
+        slow.sendall(LINE[:10])
+        worker.look()
+        caller = worker.connect_tcp()
+        caller.sendall(LINE + b"wait")
+        gate.wait_entered()
+        while worker.worker.crew.roles.leader is not None:  # the watcher finds it in a call
+            worker.look(in_calls=True)
+        worker.look(5.0, in_calls=True)
+        worker.look(5.0, in_calls=True)
+        gate.open()
+        assert receive_exactly(caller, 4) == b"wait"
+        worker.look()
+        worker.look(6.0)
+        assert only_open(worker, slow), "only the time in which somebody led is counted"
+        worker.look(10.0)
+        with pytest.raises(ConnectionResetError):
+            slow.recv(1)
+
+
+def only_open(worker: Bed, client: socket.socket) -> bool:
+    """After all that the last look found was served."""
+    other = worker.connect_tcp()
+    other.sendall(LINE + b"now")
+    assert receive_exactly(other, 3) == b"now"
+    client.setblocking(False)
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+    finally:
+        client.settimeout(10)

@@ -111,6 +111,9 @@ def _context(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> ssl.SSLContex
     context.set_ciphers(CIPHERS)
     # A client could have us renew keys again and again (CVE-2011-1473); there is no need to, in TLS 1.3 no way.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Who only sends, and goes, has never read the tickets that follow a handshake in TLS 1.3; to close with something
+    # unread is a reset, which takes what is still on its way.  To resume by one would need the same worker again, too.
+    context.num_tickets = 0
     if wanted.alpn:
         context.set_alpn_protocols(list(wanted.alpn))
     if wanted.ca is not None:
@@ -162,7 +165,7 @@ def _describe(path: str) -> Certificate:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
         # The only reader of certificates in the standard library; it is what getpeercert() is made of.
         decoded: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    except OSError as error:  # SSLError is one, too
+    except (OSError, ValueError) as error:  # SSLError is the first, too
         raise HostError(f"the certificate in {path!r} cannot be read: {_reason(error)}") from None
     names = [value.lower() for kind, value in decoded.get("subjectAltName", ()) if kind == "DNS"]
     if not names:

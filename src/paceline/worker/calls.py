@@ -286,14 +286,18 @@ class Calls:
         """Something else of the user's raised, a hook or the framing."""
         self.end_if_forked()
         self._log_hook(what, error, me, f" for {c.peer}; that connection is closed")
-        self._drop_source(c, me)
-        self.end(c, "error")
+        self.break_off(c, "error", me)
 
     def end(self, c: Connection, reason: str) -> None:
         """Close it once what is in hand is sent; nothing more of it is read or answered."""
         c.queue = c.uncut = None
         c.phase = after(c.phase, Event.CLOSE)
         c.reason = c.reason or reason
+
+    def break_off(self, c: Connection, reason: str, me: Member) -> None:
+        """The same, and of a reply that comes in pieces nothing more is made."""
+        self._drop_source(c, me)
+        self.end(c, reason)
 
     def end_if_forked(self) -> None:
         """A process that a handler forked came back to us: it holds copies of everything, and must not go on."""
@@ -320,8 +324,7 @@ class Calls:
         """The handler is at fault for the message in hand: count it, say it, and end the connection."""
         me.words[me.errors] += 1
         self.worker.log.say(event, message=c.messages, peer=c.peer, **fields)
-        self._drop_source(c, me)
-        self.end(c, "error")
+        self.break_off(c, "error", me)
 
     def _drop_source(self, c: Connection, me: Member) -> None:
         """A generator's `finally` runs now, not when somebody collects it."""

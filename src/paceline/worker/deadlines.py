@@ -38,7 +38,7 @@ class Owes(IntEnum):
 
 
 IN_ALL = frozenset({Owes.HEADER, Owes.HANDSHAKE})
-"""What is owed in all, whatever is done meanwhile: the clock goes on while it is our turn."""
+"""What is owed in all, whatever is done meanwhile: the clock goes on while it is our turn, but when nobody takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ def look(watch: Watch | None, owes: Owes, progress: int, received: int, now: flo
     if watch is not None and watch.owes == owes and watch.progress == progress:
         return watch
     return Watch(owes, progress, now, received)
+
+
+def later(watch: Watch, stood: float, now: float) -> Watch:
+    """The watch whose clock has stood for so long."""
+    return Watch(watch.owes, watch.progress, min(watch.since + stood, now), watch.received)
 
 
 def due_at(watch: Watch, received: int, limits: Limits) -> float | None:

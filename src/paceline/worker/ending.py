@@ -76,10 +76,10 @@ class Ending:
         c.received += dropped
         return not is_over and c.received < LINGER_BYTES
 
-    def break_off(self, c: Connection, error: PeerError) -> None:
-        """The peer broke the framing or a limit; the messages before were answered."""
+    def break_off(self, c: Connection, error: PeerError, me: Member) -> None:
+        """The peer broke the framing, a limit or TLS; the messages before were answered, as far as that could be."""
         self.worker.log.say("peer-broke", peer=c.peer, message=c.messages, error=str(error))
-        self.calls.end(c, "broken")
+        self.calls.break_off(c, "broken", me)
 
     def log_truncated(self, c: Connection) -> None:
         c.reason = c.reason or "broken"
@@ -103,6 +103,8 @@ class Ending:
     def close(self, c: Connection, me: Member) -> None:
         """Owned, and over: its descriptor goes."""
         c.out = c.queue = c.uncut = None
+        if c.phase is State.SECURING:
+            self.worker.count("handshakes_failed")
         self.worker.pushing.end(c)
         self.calls.farewell(c, me)
         if not c.is_closed:

@@ -24,13 +24,16 @@ from paceline.worker.held import HeldSocket
 SEND_BYTES = 64 * 1024
 """So much is sealed at once."""
 
+GOODBYE_S = 1.0
+"""So long the end waits for a thread that is sending."""
+
 _KNOWN = socket.MSG_PEEK | socket.MSG_WAITALL | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class SecureSocket(HeldSocket):
     """The connection of one whole-connection call, inside TLS."""
 
-    __slots__ = ("_is_leaving", "_plain", "_reading", "_sealed", "_sealing", "_secrecy", "_writing")
+    __slots__ = ("_is_deaf", "_is_leaving", "_plain", "_reading", "_sealed", "_sealing", "_secrecy", "_writing")
 
     def secure(self, secrecy: Tls, plain: bytes, is_leaving: Callable[[], bool]) -> None:
         """Before anybody else has it: what was decrypted already, and how to know that the worker leaves."""
@@ -38,7 +41,7 @@ class SecureSocket(HeldSocket):
         self._plain = plain  # guarded by _reading
         self._sealed = b""  # guarded by _writing: sealed, and not sent yet
         self._is_leaving = is_leaving
-        self._is_first = False
+        self._is_first = self._is_deaf = False
         self._reading, self._writing, self._sealing = threading.Lock(), threading.Lock(), threading.Lock()
 
     @property
@@ -70,6 +73,8 @@ class SecureSocket(HeldSocket):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         with memoryview(buffer) as view, view.cast("B") as room:
+            if nbytes > len(room):
+                raise ValueError("nbytes is greater than the length of the buffer")
             received = self.recv(nbytes or len(room), flags)
             room[: len(received)] = received
         return len(received)
@@ -93,7 +98,7 @@ class SecureSocket(HeldSocket):
             return False
         received = super().recv(PIECE_BYTES, flags)
         if not received:
-            if self._is_leaving():
+            if self._is_deaf or self._is_leaving():
                 return False
             self.ended_by = "peer"
             raise ConnectionResetError(
@@ -116,10 +121,13 @@ class SecureSocket(HeldSocket):
         """Send what TLS itself has to say, if there is room."""
         with self._sealing:
             self._sealed += self._secrecy.take_out()
+        self._send_at_once()
+
+    def _send_at_once(self) -> None:
         while self._sealed:
             try:
                 sent = super().send(self._sealed, socket.MSG_DONTWAIT)
-            except OSError:  # later, or never: reading goes on
+            except OSError:  # later, or never
                 return
             self._sealed = self._sealed[sent:]
 
@@ -189,6 +197,8 @@ class SecureSocket(HeldSocket):
     def shutdown(self, how: int, /) -> None:
         if how != socket.SHUT_RD:
             self._say_goodbye()
+        if how != socket.SHUT_WR:
+            self._is_deaf = True  # before whoever waits for the peer sees an end that is not the peer's
         super().shutdown(how)
 
     def _real_close(self) -> None:
@@ -205,16 +215,15 @@ class SecureSocket(HeldSocket):
 
     def _say_goodbye(self) -> None:
         """We send no more: as much of it as there is room for; the worker sends the rest."""
-        with self._writing:
+        if not self._writing.acquire(timeout=GOODBYE_S):
+            return  # somebody waits for a peer that does not read, and is to be woken up
+        try:
             with self._sealing:
                 if not self._secrecy.is_ended:
                     self._sealed += self._secrecy.end()
-            while self._sealed:
-                try:
-                    sent = super().send(self._sealed, socket.MSG_DONTWAIT)
-                except OSError:
-                    return
-                self._sealed = self._sealed[sent:]
+            self._send_at_once()
+        finally:
+            self._writing.release()
 
     # As ssl.SSLSocket has it
 

@@ -51,7 +51,6 @@ class Securing:
             return True
         if not received:
             c.reason = "peer"
-            self.worker.count("handshakes_failed")
             self.ending.close(c, me)
             return True
         me.words[me.bytes_in] += len(received)
@@ -86,6 +85,7 @@ class Renewing:
     def __init__(self, worker: Worker, certificates: Certificates, *, is_first: bool) -> None:
         """`is_first`: what all workers see alike is said by this one."""
         self.worker = worker
+        self.is_first = is_first
         self.certificates = certificates
         self.says_at = 0.0 if is_first else float("inf")
         """When it is said again that one of them ends soon."""
@@ -96,11 +96,13 @@ class Renewing:
         try:
             if self.certificates.look():
                 self.worker.count("certificates_renewed")
-                names = "; ".join(_described(one) for one in self.certificates.loaded)
-                self.worker.log.say("certificates-renewed", certificates=names)
-                self.says_at = min(self.says_at, now)
+                if self.is_first:
+                    names = "; ".join(_described(one) for one in self.certificates.loaded)
+                    self.worker.log.say("certificates-renewed", certificates=names)
+                    self.says_at = now
         except HostError as error:
-            self.worker.log.say("certificates-refused", why=str(error))
+            if self.is_first:
+                self.worker.log.say("certificates-refused", why=str(error))
         if now >= self.says_at:
             self.says_at = now + SAYS_AGAIN_S
             for one in self.certificates.loaded:

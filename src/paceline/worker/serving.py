@@ -214,14 +214,15 @@ class Serving:
                 self.cut_next(c, me)
             elif c.phase is State.OPEN:
                 if type(c.rest) is Broken:
-                    self.ending.break_off(c, c.rest.error)
+                    self.ending.break_off(c, c.rest.error, me)
                 elif worker.hands_over and self.leave_unread(c, me):
                     return None
                 elif worker.holds and (worker.holds_at_once or c.uncut or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
                 elif reading and not worker.holds:
+                    moved -= me.words[me.bytes_in]
                     reading = self.read(c, reading, me)
-                    moved += 0 if c.uncut is None else len(c.uncut)
+                    moved += me.words[me.bytes_in]  # also what was no message: records of TLS itself
                 elif is_draining:
                     calls.end(c, "drain")
                 elif is_due and (watch := self.ending.timing.expired(c)):
@@ -241,7 +242,10 @@ class Serving:
                     return None
             elif c.phase is State.SECURING:
                 assert self.securing is not None
-                if self.securing.go_on(c, me):
+                moved -= me.words[me.bytes_in]
+                has_come = self.securing.go_on(c, me)
+                moved += me.words[me.bytes_in]
+                if has_come:
                     reading = Reading.NOT if c.is_closed else self.further(c)
                 elif is_draining:
                     calls.end(c, "drain")
@@ -295,7 +299,8 @@ class Serving:
             return 0
         if joined and c.secrecy is not None:
             joined = c.secrecy.seal(joined)
-            c.out = c.out if c.secrecy.error is None else b""  # nothing can be said any more: `read` ends it
+            if c.secrecy.error is not None:  # nothing can be said any more, and a reply may have no end
+                self.ending.break_off(c, c.secrecy.error, me)
         if joined:
             c.out = joined if c.out is None else bytes(c.out) + joined
             self.flush(c, me)
@@ -331,6 +336,8 @@ class Serving:
         if c.secrecy is not None:  # the kernel cannot encrypt it on its way
             piece = self.calls.read_of_file(c, TURN_BYTES, me)
             c.out = c.secrecy.seal(piece) or None if piece else None
+            if c.secrecy.error is not None:
+                self.ending.break_off(c, c.secrecy.error, me)
             return len(piece)
         try:
             sent = self.calls.send_of_file(c, TURN_BYTES, me)
@@ -348,7 +355,7 @@ class Serving:
         """Receive once, into `c.uncut`.  How far to go on reading."""
         secrecy = c.secrecy
         if secrecy is not None and secrecy.error is not None:
-            self.ending.break_off(c, secrecy.error)
+            self.ending.break_off(c, secrecy.error, me)
             return Reading.NOT
         if secrecy is not None and secrecy.is_over:
             c.phase = after(c.phase, Event.END_OF_FILE)

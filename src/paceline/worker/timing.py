@@ -32,15 +32,20 @@ class Timing:
         """Those that are to go because too much is kept for all together; written by the watcher, as a whole."""
         self.looked_at = 0.0
         """When the watcher last looked; written by the watcher."""
+        self.is_led = True
+        """Somebody led then; the watcher's."""
 
     def look(self, now: float) -> None:
         """Find the connections whose time is up.
 
         While it is our turn the peer's clock stands: it starts anew when the connection is seen waiting for the peer.
-        (Not where a time is given in all: a little now and then must not prolong it.)
+        (Not where a time is given in all: a little now and then must not prolong it.  But while all threads are in
+        calls it stands for those, too: nobody does our part.)
         """
         worker = self.worker
         tables = worker.tables
+        was_led, self.is_led = self.is_led, worker.crew.roles.leader is not None
+        stood = 0.0 if was_led and self.is_led else now - self.looked_at  # since some moment in between
         self.looked_at = now
         found: list[tuple[int, int]] = []
         kept = 0
@@ -56,6 +61,8 @@ class Timing:
                 c.watch = None
             else:
                 c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
+                if stood and owes in deadlines.IN_ALL:
+                    c.watch = deadlines.later(c.watch, stood, now)
                 due = deadlines.due_at(c.watch, c.received, self.limits)
                 if due is not None and due <= now:
                     found.append((fd, EXPIRED))
