@@ -335,7 +335,7 @@ def bed(
     listeners = (open_listener(parse_address(place), 0, 64, None),) if place else ()
     plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
-    certificates = certificates_of(chosen)
+    certificates = certificates_of(chosen, {})
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read, certificates)
     secures = certificates is not None
     parts.accepting.ways_in.setdefault(0, WayIn(0, "a socket pair", parts.worker.pushing.push, secures=secures))

@@ -99,7 +99,7 @@ _ROWS = (
     Kind("supervisor-gone", W, "the supervisor is gone: finishing what runs, then leaving"),
     Kind("header-refused", W, "{peer} is disconnected: it is in --proxy-protocol, and {why}", 1.0, burst=20),
     Kind("peer-not-tls", I, "{peer} is disconnected: {why}, and {listener} speaks TLS (--tls-cert)", 1.0, burst=20),
-    Kind("peer-tls", I, "{peer} begins as TLS does, and {listener} speaks plain text: nothing there can understand it; serve TLS with --tls-cert, or have the client speak plain text", 1.0, burst=20),
+    Kind("peer-tls", I, "{peer} begins as TLS does, and {listener} speaks plain text: if it is TLS, nothing there can understand it; serve TLS with --tls-cert, or have the client speak plain text", 1.0, burst=20),
     Kind("handshake-failed", I, "{peer} is disconnected: {why}", 1.0, burst=20),
     Kind("certificates-renewed", I, "the certificates have changed; new connections get {certificates}"),
     Kind("certificates-refused", W, "the files of the certificates have changed and cannot be used: {why}; those from before go on, and the next change is another try"),

@@ -137,7 +137,7 @@ def test_no_such_file(files: Folder) -> None:
     assert refusal(one, ca=no, client="required") == (
         f"the certificates of --tls-ca cannot be read from {no!r}: No such file or directory"
     )
-    assert refusal(one, str(files.folder)).endswith(": Is a directory")
+    assert refusal(one, str(files.folder)).endswith(": it is a folder")
     assert refusal("a\0b").endswith(": embedded null byte")
 
 

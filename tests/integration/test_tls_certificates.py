@@ -206,7 +206,7 @@ BAD: dict[str, tuple[Sequence[str], str]] = {
     ),
     "a folder": (
         ("--tls-cert", ".", "--tls-key", "key.pem"),
-        "the certificate cannot be read from '.': Is a directory",
+        "the certificate cannot be read from '.': it is a folder",
     ),
     "no authority": (
         (*TLS, "--tls-ca", "key.pem", "--tls-client-cert", "required"),

@@ -15,9 +15,10 @@ import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from paceline.errors import HostError
+from paceline.host.refusals import sort_of_file
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325, section 4.2).  TLS 1.3 has no others."""
@@ -28,6 +29,20 @@ _CERTIFICATE, _KEY = "-----BEGIN CERTIFICATE-----", "PRIVATE KEY-----"
 _ENCRYPTED = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")  # PKCS #8 (RFC 5958), RFC 1421
 _ENCRYPTED_CERTIFICATE = re.compile(r"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----\s*Proc-Type:")
 _FOREIGN = frozenset({"NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+
+
+class Place(str):  # noqa: SLOT000 - a str has no room for slots of its own
+    """Where a file is, in full, for a handler may go to another folder; shown to people as it was given."""
+
+    given: str
+
+    def __new__(cls, folder: str, given: str) -> Self:
+        place = super().__new__(cls, os.path.join(folder, given))
+        place.given = given
+        return place
+
+    def __repr__(self) -> str:
+        return repr(self.given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,12 @@ class Certificate:
 
     @property
     def known_as(self) -> str:
-        return ", ".join(self.names) or self.path
+        return ", ".join(self.names) or given(self.path)
+
+
+def given(path: str) -> str:
+    """A path as somebody gave it."""
+    return path.given if isinstance(path, Place) else path
 
 
 class Certificates:
@@ -83,12 +103,17 @@ class Certificates:
         if states == self.seen:
             return False
         self.seen = states  # before they are read: what changes meanwhile is seen next time
-        self.context, self.loaded = _load(self.wanted, self.stream_class)
+        try:
+            self.context, self.loaded = _load(self.wanted, self.stream_class)
+        except HostError:
+            raise
+        except Exception as error:
+            raise HostError(f"they cannot be read: {type(error).__name__}: {error}") from error
         return True
 
     def readable_by_all(self) -> list[str]:
         """The files with private keys that every user of this machine can read."""
-        return [path for path in self.wanted.keys or self.wanted.certificates if _mode(path) & stat.S_IROTH]
+        return [given(path) for path in self.wanted.keys or self.wanted.certificates if _mode(path) & stat.S_IROTH]
 
 
 def _load(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> tuple[ssl.SSLContext, list[Certificate]]:
@@ -113,6 +138,7 @@ def _context(wanted: Wanted, stream_class: type[ssl.SSLObject]) -> ssl.SSLContex
     context.options |= ssl.OP_NO_RENEGOTIATION
     # Who only sends, and goes, has never read the tickets that follow a handshake in TLS 1.3; to close with something
     # unread is a reset, which takes what is still on its way.  To resume by one would need the same worker again, too.
+    # (Without them nothing is sent after a handshake, which worker/securing.py makes up for.)
     context.num_tickets = 0
     if wanted.alpn:
         context.set_alpn_protocols(list(wanted.alpn))
@@ -165,12 +191,12 @@ def _describe(path: str) -> Certificate:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
         # The only reader of certificates in the standard library; it is what getpeercert() is made of.
         decoded: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:  # SSLError is the first, too
+        begins_s, ends_s = (int(ssl.cert_time_to_seconds(decoded[name])) for name in ("notBefore", "notAfter"))
+    except (OSError, ValueError, KeyError) as error:  # SSLError is the first, too
         raise HostError(f"the certificate in {path!r} cannot be read: {_reason(error)}") from None
     names = [value.lower() for kind, value in decoded.get("subjectAltName", ()) if kind == "DNS"]
     if not names:
         names = [value.lower() for part in decoded.get("subject", ()) for name, value in part if name == "commonName"]
-    begins_s, ends_s = (int(ssl.cert_time_to_seconds(decoded[name])) for name in ("notBefore", "notAfter"))
     return Certificate(path, tuple(dict.fromkeys(names)), begins_s, ends_s)
 
 
@@ -236,6 +262,9 @@ def _nothing() -> str:
 def _read(path: str, what: str, mark: str = "", remedy: str = "") -> str:
     """The text of a file, in which the mark must stand.  Raises HostError."""
     try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # to open a named pipe would wait for whoever writes to it
+            raise HostError(f"{what} cannot be read from {path!r}: it is {sort_of_file(mode)}")
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
     except PermissionError as error:

@@ -100,6 +100,21 @@ def accept_from(listener: socket.socket) -> tuple[int, Peer]:
     return fd, address if type(address) is tuple else None
 
 
+def acknowledge(fd: int) -> None:
+    """Tell the peer's kernel now what has arrived (tcp(7), TCP_QUICKACK).  Never raises.
+
+    Else it may hear of it 40 ms later, with whatever is sent next; and a peer that does not set TCP_NODELAY keeps its
+    next small message back until then.
+    """
+    stream = _as_socket(fd)
+    try:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    except OSError:  # it is gone, or no TCP
+        pass
+    finally:
+        stream.detach()
+
+
 def end_output(fd: int) -> None:
     """Send end-of-file (shutdown(2), SHUT_WR).  The peer sees it even if a forked child still holds a copy."""
     _shut(fd, socket.SHUT_WR)

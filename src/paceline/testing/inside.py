@@ -155,7 +155,7 @@ class InsideServer(Server):
         no_signals = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # nobody writes to it
         stack.callback(os.close, no_signals)
         self._plan = Plan.alone(settings, self.handler, listeners, board, control)
-        certificates = process.certificates_of(settings)
+        certificates = process.certificates_of(settings, dict(os.environ))
         handler, self._spoken = self._load(self._plan)
         if "start" in handler.hooks:
             self._of_the_user(handler.hooks["start"])

@@ -32,6 +32,10 @@ PIECE_BYTES = 8 * 1024
 RECORD_BYTES = 16 * 1024
 """The most that one record holds (RFC 8446, section 5.1)."""
 
+MOST_BARREN_BYTES = 2 * RECORD_BYTES
+"""So much may come that says nothing: more than a record, which must be whole.  New keys, again and again, cost us
+more than they cost who asks for them."""
+
 _SHOWN = 16
 _PLACES = re.compile(r"^\[[^]]*\] | \(_ssl\.c:[0-9]+\)$")
 """Where in OpenSSL, and in Python, something happened."""
@@ -54,7 +58,17 @@ class Stream(ssl.SSLObject):
 class Tls:
     """One connection's, on the server's side."""
 
-    __slots__ = ("_has_begun", "_incoming", "_outgoing", "_stream", "error", "is_ended", "is_odd", "is_over")
+    __slots__ = (
+        "_barren_bytes",
+        "_has_begun",
+        "_incoming",
+        "_outgoing",
+        "_stream",
+        "error",
+        "is_ended",
+        "is_odd",
+        "is_over",
+    )
 
     def __init__(self, context: ssl.SSLContext) -> None:
         """The context makes a `Stream` (SSLContext.sslobject_class)."""
@@ -63,6 +77,8 @@ class Tls:
         assert isinstance(stream, Stream)
         self._stream = stream
         self._has_begun = False
+        self._barren_bytes = 0
+        """Received since something was said by them: the beginning of a record, and records of TLS itself."""
         self.is_over = False
         """The peer has said that it sends no more."""
         self.is_ended = False
@@ -92,6 +108,7 @@ class Tls:
     def open(self, received: bytes) -> bytes:
         """What the peer has said by this; b"": no whole record has come, or nothing for us.  `is_odd` says more."""
         incoming = self._incoming
+        self._barren_bytes += len(received)
         if len(received) <= PIECE_BYTES:
             try:
                 incoming.write(received)
@@ -102,6 +119,7 @@ class Tls:
             else:
                 if plain and not incoming.pending and not self._outgoing.pending:
                     self.is_odd = False
+                    self._barren_bytes = 0
                     return plain
                 self.is_over = not plain
             return self._open_more(plain, b"")
@@ -111,14 +129,18 @@ class Tls:
     def _open_more(self, first: bytes, rest: bytes) -> bytes:
         """The records behind the first one, and those in the rest."""
         incoming = self._incoming
-        pieces, left = [first], memoryview(rest)
+        pieces, left = [first] if first else [], memoryview(rest)
         while True:
             while incoming.pending and (plain := self._next()):
                 pieces.append(plain)
+            if not pieces and self._barren_bytes - len(left) > MOST_BARREN_BYTES and self.error is None:
+                self.error = TlsError(f"TLS: {self._barren_bytes - len(left):,} bytes have come that said nothing")
             if not left or self.is_over or self.error is not None:
                 break
             incoming.write(left[:PIECE_BYTES])
             left = left[PIECE_BYTES:]
+        if pieces:
+            self._barren_bytes = 0
         self.is_odd = self.is_over or self.error is not None or self._outgoing.pending > 0
         return b"".join(pieces)
 

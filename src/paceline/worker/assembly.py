@@ -79,6 +79,10 @@ def assemble(
     certificates: "Certificates | None" = None,
 ) -> Parts:
     """Everything `plan` names, ready to start."""
+    if certificates is not None:
+        from paceline.host.certificates import hush_strange_names
+
+        hush_strange_names()  # only now: the user's import may have set a hook of its own
     worker = _worker(plan, log, handler, framing, certificates)
     serving = Serving(worker)
     has_siblings = bool(plan.inboxes)

@@ -216,7 +216,7 @@ class Calls:
             else:
                 worker.held.remove(fd)
         took = clock.now_ns() - wall
-        worker.sample(me, took, took - (clock.thread_cpu_ns() - cpu))
+        worker.sample(me, took, max(0, took - (clock.thread_cpu_ns() - cpu)))  # that clock is read later
         if not c.is_closed:
             take_back(held)
             c.out = held.unsent or None

@@ -107,6 +107,7 @@ class Ending:
             self.worker.count("handshakes_failed")
         self.worker.pushing.end(c)
         self.calls.farewell(c, me)
+        c.secrecy = None  # it is large, and a handler may keep the connection for long
         if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)
         fd = c.fd

@@ -4,6 +4,7 @@ It is used as a plain one.  What differs is what differs with `ssl.SSLSocket`, t
 
 * `fileno` may be waited for by `select`, but what has been decrypted already makes no event: see `pending`;
 * ancillary data, out-of-band data and a duplicate of the socket make no sense, and are refused;
+* what `send` has taken may not be sent yet: the next call goes on with it, `shutdown`, or the worker after the call;
 * an end without close_notify, which somebody between us and the peer could have made, is no end-of-file but an error
   (ConnectionResetError); in a drain it is we who end the input, and then it is one.
 
@@ -18,14 +19,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from paceline.wire.tls import PIECE_BYTES, Tls, TlsSession
+from paceline import clock
+from paceline.wire.tls import Tls, TlsError, TlsSession
 from paceline.worker.held import HeldSocket
 
-SEND_BYTES = 64 * 1024
-"""So much is sealed at once."""
+MOVED_BYTES = 64 * 1024
+"""So much is received at once, and so much sealed."""
 
-GOODBYE_S = 1.0
-"""So long the end waits for a thread that is sending."""
+RETIRE_S = 1.0
+"""So long the end of a call waits for a thread of the handler's that is still sending."""
 
 _KNOWN = socket.MSG_PEEK | socket.MSG_WAITALL | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
@@ -33,15 +35,16 @@ _KNOWN = socket.MSG_PEEK | socket.MSG_WAITALL | socket.MSG_DONTWAIT | socket.MSG
 class SecureSocket(HeldSocket):
     """The connection of one whole-connection call, inside TLS."""
 
-    __slots__ = ("_is_deaf", "_is_leaving", "_plain", "_reading", "_sealed", "_sealing", "_secrecy", "_writing")
+    __slots__ = ("_is_deaf", "_is_leaving", "_is_retired", "_plain", "_reading", "_sealed", "_sealing", "_secrecy",
+                 "_writing")  # fmt: skip
 
     def secure(self, secrecy: Tls, plain: bytes, is_leaving: Callable[[], bool]) -> None:
         """Before anybody else has it: what was decrypted already, and how to know that the worker leaves."""
         self._secrecy = secrecy  # guarded by _sealing
-        self._plain = plain  # guarded by _reading
+        self._plain = bytearray(plain)  # guarded by _reading
         self._sealed = b""  # guarded by _writing: sealed, and not sent yet
         self._is_leaving = is_leaving
-        self._is_first = self._is_deaf = False
+        self._is_first = self._is_deaf = self._is_retired = False
         self._reading, self._writing, self._sealing = threading.Lock(), threading.Lock(), threading.Lock()
 
     @property
@@ -51,6 +54,18 @@ class SecureSocket(HeldSocket):
     @property
     def unsent(self) -> bytes:
         return self._sealed
+
+    def give_back(self) -> int:
+        """The descriptor.  A thread of the handler's that still uses this socket finds it closed from now on."""
+        has_all = self._writing.acquire(timeout=RETIRE_S)
+        with self._sealing:
+            self._is_retired = True
+            if not has_all:  # it waits for a peer that does not read, and what it has sent of that nobody knows
+                self._secrecy.is_ended = True
+                self._sealed = b""
+        if has_all:
+            self._writing.release()
+        return super().give_back()
 
     # Receiving
 
@@ -64,11 +79,16 @@ class SecureSocket(HeldSocket):
             raise ValueError("negative buffersize in recv")
         wanted = bufsize if flags & socket.MSG_WAITALL else min(bufsize, 1)
         with self._reading:
-            while len(self._plain) < wanted and self._receive_more(flags & socket.MSG_DONTWAIT):
-                pass
-            taken = self._plain[:bufsize]
+            plain = self._plain
+            begun, before = clock.now(), len(plain)
+            while len(plain) < wanted and self._receive_more(flags & socket.MSG_DONTWAIT):
+                if len(plain) > before:
+                    begun, before = clock.now(), len(plain)
+                else:
+                    self._require_in_time(begun)
+            taken = bytes(plain[:bufsize])
             if not flags & socket.MSG_PEEK:
-                self._plain = self._plain[bufsize:]
+                del plain[:bufsize]
         return taken
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -96,7 +116,9 @@ class SecureSocket(HeldSocket):
         secrecy = self._secrecy
         if secrecy.is_over:
             return False
-        received = super().recv(PIECE_BYTES, flags)
+        if secrecy.error is not None:
+            self._give_up(secrecy.error)
+        received = super().recv(MOVED_BYTES, flags)
         if not received:
             if self._is_deaf or self._is_leaving():
                 return False
@@ -105,31 +127,26 @@ class SecureSocket(HeldSocket):
                 errno.ECONNRESET, "the connection ended without the end of TLS (close_notify): it may have been cut"
             )
         with self._sealing:
+            self._require_ours()
             self._plain += secrecy.open(received)
             is_odd = secrecy.is_odd
         if is_odd and self._writing.acquire(blocking=False):  # else it goes along with what is being written
             try:
-                self._answer()
+                with self._sealing:
+                    self._sealed += secrecy.take_out()
+                self._send_at_once()
             finally:
                 self._writing.release()
-        if secrecy.error is not None and not self._plain:
-            self.ended_by = "peer"
-            raise ConnectionAbortedError(errno.ECONNABORTED, str(secrecy.error))
         return True
 
-    def _answer(self) -> None:
-        """Send what TLS itself has to say, if there is room."""
-        with self._sealing:
-            self._sealed += self._secrecy.take_out()
-        self._send_at_once()
-
-    def _send_at_once(self) -> None:
-        while self._sealed:
-            try:
-                sent = super().send(self._sealed, socket.MSG_DONTWAIT)
-            except OSError:  # later, or never
-                return
-            self._sealed = self._sealed[sent:]
+    def _require_in_time(self, begun: float) -> None:
+        """What comes in parts of a record does not prolong the time of one call.  Raises TimeoutError."""
+        own_s = self.gettimeout()
+        limit_s = self._receive_s if own_s is None else own_s
+        if limit_s and clock.now() - begun >= limit_s:
+            if own_s is None:
+                self._time_out("it sent nothing whole (--idle-timeout)", limit_s)
+            raise TimeoutError("timed out")
 
     # Sending
 
@@ -137,20 +154,27 @@ class SecureSocket(HeldSocket):
         """What is sealed counts as sent: when there is no room for all of it, the rest goes with the next call."""
         _require_known(flags)
         with memoryview(data) as view, view.cast("B") as content, self._writing:
+            self._require_ours()
             self._send_sealed(flags)
-            piece = bytes(content[:SEND_BYTES])
+            piece = bytes(content[:MOVED_BYTES])
             if piece:
                 self._seal(piece)
-                with suppress(BlockingIOError):
+                with suppress(BlockingIOError, TimeoutError):
                     self._send_sealed(flags)
+                if self.ended_by == "timeout":
+                    self.ended_by = ""  # it is the next call that has waited for too long, if there is one
             return len(piece)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         _require_known(flags)
+        begun, own_s = clock.now(), self.gettimeout()
         with memoryview(data) as view, view.cast("B") as content, self._writing:
-            for at in range(0, len(content), SEND_BYTES):
+            self._require_ours()
+            for at in range(0, len(content), MOVED_BYTES):
                 self._send_sealed(flags)
-                self._seal(bytes(content[at : at + SEND_BYTES]))
+                if own_s and clock.now() - begun >= own_s:
+                    raise TimeoutError("timed out")
+                self._seal(bytes(content[at : at + MOVED_BYTES]))
             self._send_sealed(flags)
 
     def sendto(self, *_: Any) -> NoReturn:
@@ -170,7 +194,7 @@ class SecureSocket(HeldSocket):
             file.seek(offset)
         sent = 0
         while count is None or sent < count:
-            piece = file.read(SEND_BYTES if count is None else min(SEND_BYTES, count - sent))
+            piece = file.read(MOVED_BYTES if count is None else min(MOVED_BYTES, count - sent))
             if not piece:
                 break
             self.sendall(piece)
@@ -179,32 +203,67 @@ class SecureSocket(HeldSocket):
 
     def _seal(self, piece: bytes) -> None:
         with self._sealing:
+            self._require_ours()
             if self._secrecy.is_ended:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             self._sealed += self._secrecy.seal(piece)
             error = self._secrecy.error
         if error is not None:
-            self.ended_by = "peer"
-            raise ConnectionAbortedError(errno.ECONNABORTED, str(error))
+            self._give_up(error)
 
     def _send_sealed(self, flags: int) -> None:
         while self._sealed:
             sent = super().send(self._sealed, flags)
             self._sealed = self._sealed[sent:]
 
+    def _send_at_once(self) -> None:
+        with suppress(OSError):  # later, or never
+            self._send_sealed(socket.MSG_DONTWAIT)
+
     # The end
 
     def shutdown(self, how: int, /) -> None:
-        if how != socket.SHUT_RD:
-            self._say_goodbye()
+        """As of a plain socket; what was sent before is sent first, within --write-timeout."""
+        if how != socket.SHUT_RD and self._writing.acquire(blocking=False):  # else somebody is to be woken up
+            try:
+                self._seal_end()
+                own_s = self.gettimeout()
+                if own_s is not None:
+                    self.settimeout(self._send_s)
+                try:
+                    self._send_sealed(0)
+                finally:
+                    if own_s is not None:
+                        self.settimeout(own_s)
+            finally:
+                self._writing.release()
         if how != socket.SHUT_WR:
             self._is_deaf = True  # before whoever waits for the peer sees an end that is not the peer's
         super().shutdown(how)
 
     def _real_close(self) -> None:
-        if self.fileno() >= 0:
-            self._say_goodbye()
+        if self.fileno() >= 0 and self._writing.acquire(blocking=False):
+            try:
+                self._seal_end()
+                self._send_at_once()
+                if self._sealed:  # the worker sends the rest, and then our end
+                    self._let_go()
+            finally:
+                self._writing.release()
         super()._real_close()
+
+    def _seal_end(self) -> None:
+        with self._sealing:
+            if not (self._is_retired or self._secrecy.is_ended):
+                self._sealed += self._secrecy.end()
+
+    def _give_up(self, error: TlsError) -> NoReturn:
+        self.ended_by = "peer"
+        raise ConnectionAbortedError(errno.ECONNABORTED, str(error))
+
+    def _require_ours(self) -> None:
+        if self._is_retired or self.fileno() < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def detach(self) -> NoReturn:
         """Raises OSError: nobody could go on with the descriptor alone."""
@@ -212,18 +271,6 @@ class SecureSocket(HeldSocket):
 
     def dup(self) -> NoReturn:
         _refuse("dup")
-
-    def _say_goodbye(self) -> None:
-        """We send no more: as much of it as there is room for; the worker sends the rest."""
-        if not self._writing.acquire(timeout=GOODBYE_S):
-            return  # somebody waits for a peer that does not read, and is to be woken up
-        try:
-            with self._sealing:
-                if not self._secrecy.is_ended:
-                    self._sealed += self._secrecy.end()
-            self._send_at_once()
-        finally:
-            self._writing.release()
 
     # As ssl.SSLSocket has it
 

@@ -120,7 +120,7 @@ class Loop:
                         if not received or secrecy.is_odd or not is_whole:
                             serving.on_opened(connection, received, me)
                             break
-                if not connection.messages and secrecy is None and received.startswith(TLS_BEGINS):
+                if not connection.messages and received.startswith(TLS_BEGINS):
                     serving.on_tls(connection)
                 if is_plain:
                     messages: Sequence[bytes] = (received,)

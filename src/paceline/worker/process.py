@@ -23,6 +23,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, NoReturn
 
 import paceline
@@ -40,7 +41,7 @@ from paceline.worker.calls import contained
 from paceline.worker.gate import Shut
 from paceline.worker.overdue import limit_of
 from paceline.worker.plan import Plan
-from paceline.worker.target import load_target, see_every_edit, user_traceback
+from paceline.worker.target import current_directory, load_target, see_every_edit, user_traceback
 from paceline.worker.watcher import GRACE_S, Watcher
 from paceline.worker.worker import Worker
 
@@ -102,7 +103,10 @@ def _serve(plan: Plan, log: Log, wake_read: int, wake_write: int) -> int:
         os.chdir(os.environ["PWD"])
     forks = _Forks(plan)
     try:
-        certificates = certificates_of(settings)
+        certificates = certificates_of(settings, os.environ)
+    except HostError as error:
+        return _tell_failure(plan, error, str(error))
+    try:
         handler, framing = load(plan)
     except PacelineError as error:
         return _tell_failure(plan, error, str(error), exit_code=error.exit_code)
@@ -193,13 +197,17 @@ def load(plan: Plan) -> tuple[Handler, Framing]:
     return handler, as_framing(marked if marked is not None else "raw", settings.max_message, of)
 
 
-def certificates_of(settings: Settings) -> "Certificates | None":
-    """Those of TLS, before anything of the user's runs; OpenSSL is loaded only for them.  Raises HostError."""
+def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -> "Certificates | None":
+    """Those of TLS, before anything of the user's runs; OpenSSL is loaded only for them.  Raises HostError.
+
+    The password is taken out of the environment: programs that a handler starts have no use for it.
+    """
+    password = environment.pop("PACELINE_TLS_KEY_PASSWORD", None)  # that of host/certificates.py
     if settings.tls_cert is None:
         return None
     from paceline.worker import securing
 
-    return securing.certificates_of(settings, os.environ)
+    return securing.certificates_of(settings, password, current_directory())
 
 
 class _Forks:

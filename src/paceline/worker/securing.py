@@ -9,12 +9,10 @@ The certificates are read when the worker starts, and again when their files hav
 second (`Renewing`).  Connections keep what they began with.
 """
 
-from collections.abc import MutableMapping
-
 from paceline import clock
 from paceline.errors import HostError
 from paceline.host import streams
-from paceline.host.certificates import PASSWORD_VARIABLE, Certificate, Certificates, Wanted, hush_strange_names
+from paceline.host.certificates import Certificate, Certificates, Place, Wanted, given
 from paceline.settings import Settings
 from paceline.wire.tls import PIECE_BYTES, NotTlsError, Stream, Tls, TlsError
 from paceline.worker.connection import Connection
@@ -74,6 +72,8 @@ class Securing:
         c.out = secrecy.take_out() or None
         if is_done:
             worker.count("handshakes")
+            if c.out is None:
+                streams.acknowledge(c.fd)
             c.phase = after(c.phase, Event.SECURED)
             plain = secrecy.open(b"")
             c.uncut = memoryview(plain) if plain else None
@@ -89,8 +89,7 @@ class Renewing:
         self.certificates = certificates
         self.says_at = 0.0 if is_first else float("inf")
         """When it is said again that one of them ends soon."""
-        for path in certificates.readable_by_all() if is_first else ():
-            worker.log.say("key-readable", file=path)
+        self._say_readable()
 
     def look(self, now: float) -> None:
         try:
@@ -99,6 +98,7 @@ class Renewing:
                 if self.is_first:
                     names = "; ".join(_described(one) for one in self.certificates.loaded)
                     self.worker.log.say("certificates-renewed", certificates=names)
+                    self._say_readable()
                     self.says_at = now
         except HostError as error:
             if self.is_first:
@@ -107,29 +107,31 @@ class Renewing:
             self.says_at = now + SAYS_AGAIN_S
             for one in self.certificates.loaded:
                 if why := _ends_soon(one, clock.wall_seconds()):
-                    self.worker.log.say("certificate-ends", file=one.path, names=one.known_as, why=why)
+                    self.worker.log.say("certificate-ends", file=given(one.path), names=one.known_as, why=why)
+
+    def _say_readable(self) -> None:
+        for path in self.certificates.readable_by_all() if self.is_first else ():
+            self.worker.log.say("key-readable", file=path)
 
 
-def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -> Certificates | None:
-    """Those that the settings name; None: there are none.  Raises HostError.
-
-    The password is taken out of the environment: programs that a handler starts have no use for it.
-    """
-    password = environment.pop(PASSWORD_VARIABLE, None)
-    if settings.tls_cert is None:
-        return None
+def certificates_of(settings: Settings, password: str | None, folder: str) -> Certificates:
+    """Those that the settings name, as seen from this folder: a handler may go to another one.  Raises HostError."""
+    assert settings.tls_cert is not None
     wanted = Wanted(
-        certificates=settings.tls_cert,
-        keys=settings.tls_key or (),
+        certificates=tuple(Place(folder, name) for name in settings.tls_cert),
+        keys=tuple(Place(folder, name) for name in settings.tls_key or ()),
         password=password,
-        password_file=settings.tls_key_password_file,
-        ca=settings.tls_ca,
+        password_file=_within(folder, settings.tls_key_password_file),
+        ca=_within(folder, settings.tls_ca),
         client=settings.tls_client_cert,  # type: ignore[arg-type]  # one of the choices
         alpn=settings.alpn or (),
         minimum=settings.tls_min,  # type: ignore[arg-type]
     )
-    hush_strange_names()
     return Certificates(wanted, Stream)
+
+
+def _within(folder: str, name: str | None) -> str | None:
+    return None if name is None else Place(folder, name)
 
 
 def _described(one: Certificate) -> str:

@@ -114,7 +114,8 @@ class Serving:
 
     def on_tls(self, c: Connection) -> None:
         """It begins as TLS does, where plain text is spoken: that is said, for nobody else will understand it."""
-        self.worker.log.say("peer-tls", peer=c.peer, listener=c.listener)
+        if c.secrecy is None and c.rest is None:
+            self.worker.log.say("peer-tls", peer=c.peer, listener=c.listener)
 
     def on_end_of_file(self, c: Connection, me: Member) -> None:
         c.phase = after(c.phase, Event.END_OF_FILE)
@@ -217,7 +218,7 @@ class Serving:
                     self.ending.break_off(c, c.rest.error, me)
                 elif worker.hands_over and self.leave_unread(c, me):
                     return None
-                elif worker.holds and (worker.holds_at_once or c.uncut or (reading and _is_readable(c.fd))):
+                elif worker.holds and (worker.holds_at_once or _has_come(c) or (reading and _is_readable(c.fd))):
                     self.hold(c, me)
                 elif reading and not worker.holds:
                     moved -= me.words[me.bytes_in]
@@ -376,11 +377,11 @@ class Serving:
             c.owed -= len(received)
         if c.secrecy is None:
             c.uncut = memoryview(received)
-            if not c.messages and c.rest is None and received.startswith(TLS_BEGINS):
+            if not c.messages and received.startswith(TLS_BEGINS):
                 self.on_tls(c)
         else:
             self.take_plain(c, c.secrecy.open(received))
-            if c.secrecy.is_odd:
+            if c.secrecy.is_over or c.secrecy.error is not None:
                 return Reading.DRY
         if c.owed is not None:
             return Reading.ONCE if c.owed > 0 else Reading.NOT
@@ -452,6 +453,12 @@ def _securing(worker: Worker, ending: Ending) -> "Securing | None":
     from paceline.worker.securing import Securing
 
     return Securing(worker, worker.certificates, ending)
+
+
+def _has_come(c: Connection) -> bool:
+    """Something for the handler was decrypted with the handshake, or the end."""
+    secrecy = c.secrecy
+    return c.uncut is not None or (secrecy is not None and (secrecy.is_over or secrecy.error is not None))
 
 
 def _is_readable(fd: int) -> bool:
