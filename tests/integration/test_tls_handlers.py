@@ -102,6 +102,26 @@ APP = {
         except BrokenPipeError:
             print("it is really over")
 
+    def tail(conn):
+        """The end comes while all room is taken."""
+        how = conn.recv(100)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        conn.setblocking(False)
+        sent = 0
+        while select.select([], [conn], [], 0.3)[1]:
+            try:
+                sent += conn.send(bytes(100_000))
+            except BlockingIOError:
+                pass
+        print("sent", sent)
+        conn.setblocking(True)
+        match how:
+            case b"close":
+                conn.close()
+            case b"shutdown":
+                conn.shutdown(socket.SHUT_WR)
+                assert conn.recv(1) == b""
+
     def wakes(conn):
         """Another thread ends it, for one that waits."""
         conn.sendall(b"waiting")
@@ -136,12 +156,12 @@ APP = {
         try:
             conn.recv(100)
         except TimeoutError:
-            conn.sendall(b"late")
+            print("late")
         conn.setblocking(False)
         try:
             conn.recv(100)
         except BlockingIOError:
-            pass
+            conn.sendall(b"late")
         assert select.select([conn], [], [], 5)[0]
         while True:
             try:
@@ -286,6 +306,19 @@ def test_one_side_ends(context: ssl.SSLContext) -> None:
             peer.half_close()
         server.wait_for_log("got b'still talking'")
         server.wait_for_log("it is really over")
+
+
+@pytest.mark.parametrize("how", [b"close", b"shutdown", b"return"])
+def test_an_end_for_which_there_is_no_room_yet_is_said_later(how: bytes) -> None:
+    with holding("tail") as server, SecurePeer(server) as peer:
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.send(how)
+        sent = int(server.wait_for_log(re.compile("^sent")).split()[1])
+        assert sent > 0
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        assert len(peer.receive(sent)) == sent
+        assert peer.receive() == b"", "without close_notify it would be ConnectionResetError"
+        peer.half_close()
 
 
 def test_shutdown_wakes_up_who_waits() -> None:

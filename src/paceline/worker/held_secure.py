@@ -107,7 +107,9 @@ class SecureSocket(HeldSocket):
         with self._sealing:
             self._plain += secrecy.open(received)
             is_odd = secrecy.is_odd
-        if is_odd and self._writing.acquire(blocking=False):  # else it goes along with what is being written
+        if (is_odd or self._sealed) and self._writing.acquire(
+            blocking=False
+        ):  # else it goes along with what is being written
             try:
                 self._answer()
             finally:
@@ -195,16 +197,19 @@ class SecureSocket(HeldSocket):
     # The end
 
     def shutdown(self, how: int, /) -> None:
-        if how != socket.SHUT_RD:
-            self._say_goodbye()
+        """As of a plain one; but the end of what we send is said by a record, for which there must be room."""
         if how != socket.SHUT_WR:
             self._is_deaf = True  # before whoever waits for the peer sees an end that is not the peer's
-        super().shutdown(how)
+            super().shutdown(socket.SHUT_RD)
+        if how != socket.SHUT_RD and self._say_goodbye(waits=True):
+            super().shutdown(socket.SHUT_WR)
 
     def _real_close(self) -> None:
         if self.fileno() >= 0:
-            self._say_goodbye()
-        super()._real_close()
+            if self._say_goodbye(waits=False):
+                super()._real_close()
+            else:
+                self._let_go()  # the worker sends the rest, and then end-of-file
 
     def detach(self) -> NoReturn:
         """Raises OSError: nobody could go on with the descriptor alone."""
@@ -213,15 +218,20 @@ class SecureSocket(HeldSocket):
     def dup(self) -> NoReturn:
         _refuse("dup")
 
-    def _say_goodbye(self) -> None:
-        """We send no more: as much of it as there is room for; the worker sends the rest."""
+    def _say_goodbye(self, *, waits: bool) -> bool:
+        """We send no more.  False: there is no room for that now, and end-of-file must come behind it."""
         if not self._writing.acquire(timeout=GOODBYE_S):
-            return  # somebody waits for a peer that does not read, and is to be woken up
+            return True  # somebody waits for a peer that does not read, and is to be woken up
         try:
             with self._sealing:
                 if not self._secrecy.is_ended:
                     self._sealed += self._secrecy.end()
-            self._send_at_once()
+            if waits:
+                with suppress(BlockingIOError):
+                    self._send_sealed(0)
+            else:
+                self._send_at_once()
+            return not self._sealed
         finally:
             self._writing.release()
 
