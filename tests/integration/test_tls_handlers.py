@@ -367,19 +367,33 @@ def test_the_thread_is_spent_when_data_has_come() -> None:
             peer.close()
 
 
+@pytest.mark.parametrize("start", ["accept", "data"])
+def test_a_broken_record_comes_together_with_the_end_of_the_handshake(start: str) -> None:
+    with holding("ends", "--start", start) as server, SecurePeer(server, shakes=False) as peer:
+        finish(peer, b"\x17\x03\x03\x00\x20" + bytes(32))
+        with pytest.raises(ssl.SSLError, match="bad record mac"):
+            peer.receive()
+        server.wait_for_log("ended by ConnectionAbortedError")
+
+
+def finish(peer: SecurePeer, behind: bytes = b"", content: bytes = b"", *, ends: bool = False) -> None:
+    """The client's whole handshake; its last part in one segment with this."""
+    hello = peer.socket.step()
+    assert hello is not None
+    peer.socket.plain.sendall(hello)
+    while (more := peer.socket.step(peer.socket.plain.recv(65536))) is not None:
+        assert more == b""
+    last = peer.socket.seal(content) if content else peer.socket.take_out()
+    peer.socket.plain.sendall(last + (peer.socket.goodbye() if ends else b"") + behind)
+
+
 def test_the_greeting_comes_together_with_the_end_of_the_handshake() -> None:
     """In TLS 1.3 a client may say something, and even end, in the same segment that finishes its handshake."""
     for start in ("accept", "data"):
         with holding("echo", "--start", start) as server:
             for ends in (False, True):
                 with SecurePeer(server, shakes=False) as peer:
-                    hello = peer.socket.step()
-                    assert hello is not None
-                    peer.socket.plain.sendall(hello)
-                    while (more := peer.socket.step(peer.socket.plain.recv(65536))) is not None:
-                        assert more == b""
-                    last = peer.socket.seal(b"hello") + (peer.socket.goodbye() if ends else b"")
-                    peer.socket.plain.sendall(last)
+                    finish(peer, content=b"hello", ends=ends)
                     assert peer.receive(5) == b"hello"
                     if ends:
                         assert peer.receive_all() == b""

@@ -96,6 +96,7 @@ class SecureSocket(HeldSocket):
         secrecy = self._secrecy
         if secrecy.is_over:
             return False
+        self._require_sound()
         received = super().recv(PIECE_BYTES, flags)
         if not received:
             if self._is_deaf or self._is_leaving():
@@ -114,10 +115,15 @@ class SecureSocket(HeldSocket):
                 self._answer()
             finally:
                 self._writing.release()
-        if secrecy.error is not None and not self._plain:
-            self.ended_by = "peer"
-            raise ConnectionAbortedError(errno.ECONNABORTED, str(secrecy.error))
+        if not self._plain:
+            self._require_sound()
         return True
+
+    def _require_sound(self) -> None:
+        error = self._secrecy.error
+        if error is not None:
+            self.ended_by = "peer"
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(error))
 
     def _answer(self) -> None:
         """Send what TLS itself has to say, if there is room."""
@@ -184,10 +190,7 @@ class SecureSocket(HeldSocket):
             if self._secrecy.is_ended:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             self._sealed += self._secrecy.seal(piece)
-            error = self._secrecy.error
-        if error is not None:
-            self.ended_by = "peer"
-            raise ConnectionAbortedError(errno.ECONNABORTED, str(error))
+        self._require_sound()
 
     def _send_sealed(self, flags: int) -> None:
         while self._sealed:

@@ -73,12 +73,12 @@ class Securing:
             worker.log.say(event, peer=c.peer, listener=c.listener, why=str(error))
             self.ending.calls.end(c, "broken")
             is_done = False
-        c.out = secrecy.take_out() or None
         if is_done:
             worker.count("handshakes")
             c.phase = after(c.phase, Event.SECURED)
             plain = secrecy.open(b"")
             c.uncut = memoryview(plain) if plain else None
+        c.out = secrecy.take_out() or None
 
 
 class Renewing:

@@ -217,7 +217,9 @@ class Serving:
                     self.ending.break_off(c, c.rest.error, me)
                 elif worker.hands_over and self.leave_unread(c, me):
                     return None
-                elif worker.holds and (worker.holds_at_once or c.uncut or (reading and _is_readable(c.fd))):
+                elif worker.holds and (
+                    worker.holds_at_once or c.uncut or _has_ended(c) or (reading and _is_readable(c.fd))
+                ):
                     self.hold(c, me)
                 elif reading and not worker.holds:
                     moved -= me.words[me.bytes_in]
@@ -452,6 +454,11 @@ def _securing(worker: Worker, ending: Ending) -> "Securing | None":
     from paceline.worker.securing import Securing
 
     return Securing(worker, worker.certificates, ending)
+
+
+def _has_ended(c: Connection) -> bool:
+    """The end of its TLS came together with what was read before, so that it makes no event."""
+    return c.secrecy is not None and (c.secrecy.is_over or c.secrecy.error is not None)
 
 
 def _is_readable(fd: int) -> bool:
