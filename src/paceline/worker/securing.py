@@ -79,6 +79,10 @@ class Securing:
             plain = secrecy.open(b"")
             c.uncut = memoryview(plain) if plain else None
         c.out = secrecy.take_out() or None
+        if is_done and c.out is None and c.uncut is None:
+            streams.acknowledge(
+                c.fd
+            )  # in TLS 1.3 the last word is the peer's, and its first message may wait behind it
 
 
 class Renewing:
