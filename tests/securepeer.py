@@ -137,6 +137,10 @@ class Inside:
         self.tls.write(content)
         return self._outgoing.read()
 
+    def take_out(self) -> bytes:
+        """What is still to be said of the handshake."""
+        return self._outgoing.read()
+
     def sendall(self, content: bytes) -> None:
         self.plain.sendall(self.seal(content) if content else b"")
 

@@ -523,3 +523,19 @@ def test_of_a_peer_that_has_gone_there_is_no_address(kind: str, listening: socke
 )
 def test_an_address_is_a_number(address: tuple[str, int] | tuple[str, int, int, int], text: str) -> None:
     assert text_of(streams.number_of(address)) == text
+
+
+def test_what_was_received_is_acknowledged_and_where_there_is_no_tcp_nothing_happens() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        ours, _ = listening.accept()
+        with ours:
+            client.sendall(b"x")
+            assert ours.recv(1) == b"x"
+            streams.acknowledge(ours.fileno())
+            eventually(lambda: streams.unsent_bytes(client.fileno()) == 0)
+    one, other = socket.socketpair()
+    with one, other:
+        streams.acknowledge(one.fileno())

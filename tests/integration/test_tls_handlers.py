@@ -102,6 +102,26 @@ APP = {
         except BrokenPipeError:
             print("it is really over")
 
+    def tail(conn):
+        """The end comes while all room is taken."""
+        how = conn.recv(100)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        conn.setblocking(False)
+        sent = 0
+        while select.select([], [conn], [], 0.3)[1]:
+            try:
+                sent += conn.send(bytes(100_000))
+            except BlockingIOError:
+                pass
+        print("sent", sent)
+        conn.setblocking(True)
+        match how:
+            case b"close":
+                conn.close()
+            case b"shutdown":
+                conn.shutdown(socket.SHUT_WR)
+                assert conn.recv(1) == b""
+
     def wakes(conn):
         """Another thread ends it, for one that waits."""
         conn.sendall(b"waiting")
@@ -136,12 +156,12 @@ APP = {
         try:
             conn.recv(100)
         except TimeoutError:
-            conn.sendall(b"late")
+            print("late")
         conn.setblocking(False)
         try:
             conn.recv(100)
         except BlockingIOError:
-            pass
+            conn.sendall(b"late")
         assert select.select([conn], [], [], 5)[0]
         while True:
             try:
@@ -288,6 +308,19 @@ def test_one_side_ends(context: ssl.SSLContext) -> None:
         server.wait_for_log("it is really over")
 
 
+@pytest.mark.parametrize("how", [b"close", b"shutdown", b"return"])
+def test_an_end_for_which_there_is_no_room_yet_is_said_later(how: bytes) -> None:
+    with holding("tail") as server, SecurePeer(server) as peer:
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.send(how)
+        sent = int(server.wait_for_log(re.compile("^sent")).split()[1])
+        assert sent > 0
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        assert len(peer.receive(sent)) == sent
+        assert peer.receive() == b"", "without close_notify it would be ConnectionResetError"
+        peer.half_close()
+
+
 def test_shutdown_wakes_up_who_waits() -> None:
     with holding("wakes") as server, SecurePeer(server) as peer:
         assert peer.receive_all() == b"waiting"
@@ -334,19 +367,33 @@ def test_the_thread_is_spent_when_data_has_come() -> None:
             peer.close()
 
 
+@pytest.mark.parametrize("start", ["accept", "data"])
+def test_a_broken_record_comes_together_with_the_end_of_the_handshake(start: str) -> None:
+    with holding("ends", "--start", start) as server, SecurePeer(server, shakes=False) as peer:
+        finish(peer, b"\x17\x03\x03\x00\x20" + bytes(32))
+        with pytest.raises(ssl.SSLError, match="bad record mac"):
+            peer.receive()
+        server.wait_for_log("ended by ConnectionAbortedError")
+
+
+def finish(peer: SecurePeer, behind: bytes = b"", content: bytes = b"", *, ends: bool = False) -> None:
+    """The client's whole handshake; its last part in one segment with this."""
+    hello = peer.socket.step()
+    assert hello is not None
+    peer.socket.plain.sendall(hello)
+    while (more := peer.socket.step(peer.socket.plain.recv(65536))) is not None:
+        assert more == b""
+    last = peer.socket.seal(content) if content else peer.socket.take_out()
+    peer.socket.plain.sendall(last + (peer.socket.goodbye() if ends else b"") + behind)
+
+
 def test_the_greeting_comes_together_with_the_end_of_the_handshake() -> None:
     """In TLS 1.3 a client may say something, and even end, in the same segment that finishes its handshake."""
     for start in ("accept", "data"):
         with holding("echo", "--start", start) as server:
             for ends in (False, True):
                 with SecurePeer(server, shakes=False) as peer:
-                    hello = peer.socket.step()
-                    assert hello is not None
-                    peer.socket.plain.sendall(hello)
-                    while (more := peer.socket.step(peer.socket.plain.recv(65536))) is not None:
-                        assert more == b""
-                    last = peer.socket.seal(b"hello") + (peer.socket.goodbye() if ends else b"")
-                    peer.socket.plain.sendall(last)
+                    finish(peer, content=b"hello", ends=ends)
                     assert peer.receive(5) == b"hello"
                     if ends:
                         assert peer.receive_all() == b""

@@ -1,7 +1,10 @@
 """A server that speaks TLS leaves: each end is said inside TLS; who is in the middle of a handshake holds nobody up."""
 
+import fcntl
 import re
 import signal
+import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -35,6 +38,12 @@ def secure_peers(server: Server, count: int) -> Iterator[list[SecurePeer]]:
         yield [stack.enter_context(SecurePeer(server)) for _ in range(count)]
 
 
+def has_arrived(peer: SecurePeer) -> bool:
+    """All that it has sent lies where the server can read it."""
+    waiting = fcntl.ioctl(peer.socket.plain.fileno(), termios.TIOCOUTQ, bytes(4))  # tcp(7), SIOCOUTQ
+    return int.from_bytes(waiting, sys.byteorder) == 0
+
+
 def said(peer: SecurePeer, text: bytes = b"hello\n") -> bytes:
     peer.send(text)
     return peer.line()
@@ -58,6 +67,8 @@ def test_what_had_arrived_is_answered_first() -> None:
         with secure_peers(server, 20) as peers:
             for peer in peers:
                 peer.send(b"a\n", b"b\n", b"c\nhalf")
+            for peer in peers:
+                eventually(lambda peer=peer: has_arrived(peer))  # type: ignore[misc]
             server.send_signal(signal.SIGTERM)
             for peer in peers:
                 assert peer.receive_all() == b"A\nB\nC\n"

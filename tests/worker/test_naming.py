@@ -347,8 +347,12 @@ def test_the_clock_stands_while_nobody_could_look_at_a_header() -> None:
         caller = worker.connect_tcp()
         caller.sendall(LINE + b"wait")
         gate.wait_entered()
-        while worker.worker.crew.roles.leader is not None:  # the watcher finds it in a call
-            worker.look(in_calls=True)
+
+        def is_found() -> bool:
+            worker.tick()
+            return worker.worker.crew.roles.leader is None
+
+        eventually(is_found)
         worker.look(5.0, in_calls=True)
         worker.look(5.0, in_calls=True)
         gate.open()

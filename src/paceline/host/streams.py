@@ -7,6 +7,7 @@ connection by then.  SIGPIPE must be ignored, as Python starts; then writing to 
 """
 
 import _socket
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -101,16 +102,14 @@ def accept_from(listener: socket.socket) -> tuple[int, Peer]:
 
 
 def acknowledge(fd: int) -> None:
-    """Tell the peer's kernel now what has arrived (tcp(7), TCP_QUICKACK).  Never raises.
+    """Tell the peer's kernel at once what has been received (TCP_QUICKACK, tcp(7)); nothing where there is no TCP.
 
-    Else it may hear of it 40 ms later, with whatever is sent next; and a peer that does not set TCP_NODELAY keeps its
-    next small message back until then.
+    Its next small segment may wait for that (RFC 896), and our kernel for something to send along, 40 ms.
     """
     stream = _as_socket(fd)
     try:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-    except OSError:  # it is gone, or no TCP
-        pass
+        with contextlib.suppress(OSError):
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
     finally:
         stream.detach()
 

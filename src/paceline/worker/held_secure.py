@@ -130,13 +130,16 @@ class SecureSocket(HeldSocket):
             self._require_ours()
             self._plain += secrecy.open(received)
             is_odd = secrecy.is_odd
-        if is_odd and self._writing.acquire(blocking=False):  # else it goes along with what is being written
+        # Else it goes along with what is being written.
+        if (is_odd or self._sealed) and self._writing.acquire(blocking=False):
             try:
                 with self._sealing:
                     self._sealed += secrecy.take_out()
                 self._send_at_once()
             finally:
                 self._writing.release()
+        if secrecy.error is not None and not self._plain:
+            self._give_up(secrecy.error)
         return True
 
     def _require_in_time(self, begun: float) -> None:

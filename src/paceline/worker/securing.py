@@ -69,14 +69,15 @@ class Securing:
             worker.log.say(event, peer=c.peer, listener=c.listener, why=str(error))
             self.ending.calls.end(c, "broken")
             is_done = False
-        c.out = secrecy.take_out() or None
         if is_done:
             worker.count("handshakes")
-            if c.out is None:
-                streams.acknowledge(c.fd)
             c.phase = after(c.phase, Event.SECURED)
             plain = secrecy.open(b"")
             c.uncut = memoryview(plain) if plain else None
+        c.out = secrecy.take_out() or None
+        if is_done and c.out is None and c.uncut is None:
+            # In TLS 1.3 the last word is the peer's, and its first message may wait behind it.
+            streams.acknowledge(c.fd)
 
 
 class Renewing:
