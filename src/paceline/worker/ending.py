@@ -94,6 +94,28 @@ class Ending:
         else:
             self.close(c, me)
 
+    def is_stale(self, c: Connection) -> bool:
+        """In an overload: what is to be read of it has waited for too long (shedding.py).
+
+        Not where something of it is in hand, nor where only an end has come.
+        """
+        limit_s = self.worker.shed_after_s
+        if limit_s is None or c.busy or not (self.worker.holds_at_once or streams.unread_bytes(c.fd)):
+            return False
+        waited_s = streams.quiet_s(c.fd)
+        return waited_s is not None and waited_s > limit_s
+
+    def shed(self, c: Connection, me: Member) -> None:
+        """It has waited for too long to be served."""
+        c.reason = "overload"
+        self.close(c, me)
+
+    def shed_unheard(self, c: Connection) -> None:
+        """The same by the watcher, for one that was not greeted: nobody has to be told."""
+        c.reason = "overload"
+        self.worker.pushing.end(c)
+        self._hang_up(c)
+
     def lose(self, c: Connection, me: Member) -> None:
         """The connection was reset, or cannot be written to any more."""
         self.worker.log.say("peer-reset", peer=c.peer)
@@ -105,6 +127,9 @@ class Ending:
         c.out = c.queue = c.uncut = None
         self.worker.pushing.end(c)
         self.calls.farewell(c, me)
+        self._hang_up(c)
+
+    def _hang_up(self, c: Connection) -> None:
         if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)
         fd = c.fd
@@ -112,7 +137,7 @@ class Ending:
             # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
             self.worker.poller.remove(fd)
         self.forget(c)
-        if c.reason in ("timeout", "buffered", "refused"):
+        if c.reason in ("timeout", "buffered", "refused", "overload"):
             streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
         else:
             streams.close(fd)
