@@ -153,7 +153,7 @@ def send(words: list[str], phases: Sequence[tuple[float, float]], cores: frozens
 def peak_of(scenario: Scenario, port: int, cores: frozenset[int]) -> float:
     """Replies per second, while every thread always has something to do and nobody waits for long."""
     busy = Scenario(scenario.name, scenario.handler, scenario.threads, scenario.threads * 2, 1, scenario.is_fresh)
-    words = words_of(busy, port, 30.0)
+    words = [*words_of(busy, port, PEAK_S), "--wait"]
     send(words, [(200.0, 1.0)], cores)
     found = send(words, [(40_000.0, PEAK_S)], cores)
     done = [each.done_s for each in found if each.outcome == ANSWERED and 0.5 <= each.done_s <= PEAK_S]
@@ -181,7 +181,7 @@ def measure(scenario: Scenario, options: Sequence[str], pace: Pace, peak: float 
         load = frozenset({min(cores)})
         peak = peak or peak_of(scenario, port, load)
         time.sleep(0.5)
-        plan = [(0.3, pace.quiet_s), (1.0, pace.full_s), (pace.times, pace.over_s), (0.3, pace.quiet_s)]
+        plan = [(0.3, 1.0), (0.3, pace.quiet_s), (1.0, pace.full_s), (pace.times, pace.over_s), (0.3, pace.quiet_s)]
         sent = send(words_of(scenario, port, pace.patience_s), [(times * peak, s) for times, s in plan], load)
         for line in list(server.last_said)[-6:]:
             print("   ", line.rstrip(), file=sys.stderr)
@@ -208,7 +208,7 @@ TITLES = ("", "peak/s", "goodput/s", "÷ peak", "p99 ms", "sent p99 ms", "quiet 
 
 
 def row_of(name: str, peak: float, phases: Sequence[Phase]) -> list[str]:
-    quiet, _full, over, after = phases
+    _first, quiet, _full, over, after = phases
     quiet_ms, over_ms = quiet.p99_ms(from_due=True), over.p99_ms(from_due=True)
     rest = ", ".join(f"{word} {share:.0%}" for word, share in over.shares().items() if word != "answered")
     normal_s = normal_after_s(after, 2 * quiet_ms / 1e3)

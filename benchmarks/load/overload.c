@@ -1,11 +1,12 @@
 /* The load generator of overload.py: messages that are due at a rate, whatever the server does, from one thread.
  *
- *   overload --port P --connections N [--in-flight K] [--fresh] [--patience S] [--size B] --phase RATE:SECONDS …
+ *   overload --port P --connections N [--in-flight K] [--fresh] [--wait] [--patience S] [--size B] --phase RATE:SECONDS …
  *
  * Message i is *due* at a moment that the phases say, one after the other.  It goes out at once on a connection that has
- * room for it (fewer than K under way), or with --fresh on one of its own; while all N are busy it waits here.  Whoever
- * has no reply so long after it was due as the patience says has given up, as a client with a time-out would: the
- * connection is closed.  A connection that is lost is made anew when it is needed.  Every reply is compared.
+ * room for it (fewer than K under way), or with --fresh on one of its own; if all N are busy it is not sent at all: a
+ * queue in here would hide what the server does.  Whoever has no reply so long after it was due as the patience says has
+ * given up, as a client with a time-out would: the connection is closed.  A connection that is lost is made anew when it
+ * is needed.  Every reply is compared.
  *
  * Standard output: one record of 32 bytes for each message, in the order in which they were due (struct record).
  */
@@ -56,6 +57,7 @@ struct connection {
 static struct {
     int port, connections, size, in_flight, phases;
     bool fresh;
+    bool waits; /* until a connection is free: a closed loop, if the rate is high enough */
     double patience_s;
     struct { double rate, seconds; } phase[PHASES];
 } option = {.connections = 64, .size = 64, .in_flight = 1, .patience_s = 1};
@@ -88,7 +90,8 @@ static void read_options(int count, char **words)
         {"port", required_argument, 0, 'p'},  {"connections", required_argument, 0, 'c'},
         {"size", required_argument, 0, 's'},  {"in-flight", required_argument, 0, 'k'},
         {"fresh", no_argument, 0, 'f'},       {"patience", required_argument, 0, 'P'},
-        {"phase", required_argument, 0, 'r'}, {0, 0, 0, 0},
+        {"phase", required_argument, 0, 'r'}, {"wait", no_argument, 0, 'w'},
+        {0, 0, 0, 0},
     };
     int letter;
     while ((letter = getopt_long(count, words, "", table, NULL)) != -1) {
@@ -98,6 +101,7 @@ static void read_options(int count, char **words)
         case 's': option.size = atoi(optarg); break;
         case 'k': option.in_flight = atoi(optarg); break;
         case 'f': option.fresh = true; break;
+        case 'w': option.waits = true; break;
         case 'P': option.patience_s = atof(optarg); break;
         case 'r':
             if (option.phases == PHASES) die("too many phases");
@@ -286,8 +290,8 @@ static void expire(int64_t now)
 {
     int64_t patience_ns = (int64_t)(option.patience_s * 1e9);
     while (oldest < messages && record[oldest].due_ns + patience_ns <= now) {
-        if (oldest == next_one) settle(next_one++, UNSENT, now);
-        else if (record[oldest].outcome == PENDING) end(&connection[record[oldest].connection], GIVEN_UP, now);
+        if (oldest == next_one) break;
+        if (record[oldest].outcome == PENDING) end(&connection[record[oldest].connection], GIVEN_UP, now);
         oldest++;
     }
     while (oldest < next_one && record[oldest].outcome != PENDING) oldest++;
@@ -299,8 +303,10 @@ static void run(void)
     while (oldest < messages) {
         int64_t now = now_ns();
         int at;
-        while (next_one < messages && record[next_one].due_ns <= now && (at = take_place()) >= 0) {
-            put(&connection[at], next_one++, now);
+        while (next_one < messages && record[next_one].due_ns <= now) {
+            if ((at = take_place()) >= 0) put(&connection[at], next_one++, now);
+            else if (option.waits && now < record[next_one].due_ns + (int64_t)(option.patience_s * 1e9)) break;
+            else settle(next_one++, UNSENT, now);
             now = now_ns();
         }
         expire(now);

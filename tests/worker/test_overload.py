@@ -37,23 +37,29 @@ def test_a_burst_is_none_however_long_its_last_one_waits() -> None:
 @pytest.mark.parametrize(
     ("wait_s", "is_over"), [(0.021, False), (0.011, False), (LIMIT_S * OVER_AT, True), (0.0, True)]
 )
-def test_it_is_over_when_somebody_has_waited_for_no_more_than_half(wait_s: float, is_over: bool) -> None:
+def test_it_is_over_when_nobody_has_waited_for_more_than_half_for_an_interval(wait_s: float, is_over: bool) -> None:
     overload = Overload(LIMIT_S)
     look(overload, *[1.0] * TICKS)
-    assert look(overload, wait_s) == [not is_over]
+    assert look(overload, *[wait_s] * TICKS) == [True] * (TICKS - 1) + [not is_over]
+
+
+def test_a_line_that_was_emptied_at_one_stroke_does_not_end_it() -> None:
+    overload = Overload(LIMIT_S)
+    look(overload, *[1.0] * TICKS)
+    assert all(look(overload, *([0.0] * (TICKS - 1) + [0.015]) * 5))
 
 
 def test_the_next_one_takes_an_interval_again() -> None:
     overload = Overload(LIMIT_S)
-    assert look(overload, *[1.0] * TICKS, 0.0, *[1.0] * TICKS) == [False] * (TICKS - 1) + [True, False] + [False] * (
-        TICKS - 1
-    ) + [True]
+    begins = [False] * (TICKS - 1) + [True]
+    ends = [True] * (TICKS - 1) + [False]
+    assert look(overload, *([1.0] * TICKS + [0.0] * TICKS) * 3) == [*begins, *ends] * 3
 
 
 def test_how_long_it_lasted() -> None:
     overload = Overload(LIMIT_S)
-    look(overload, *[1.0] * TICKS, *[1.0] * 200, 0.0)
-    assert overload.lasted_s == pytest.approx(201 * TICK_S)
+    look(overload, *[1.0] * TICKS, *[1.0] * 200, *[0.0] * TICKS)
+    assert overload.lasted_s == pytest.approx((200 + TICKS) * TICK_S)
     look(overload, *[1.0] * TICKS)
     assert overload.lasted_s == 0.0
 
@@ -73,16 +79,15 @@ def test_it_can_be_ended_from_outside() -> None:
 
 
 @given(st.lists(st.floats(0.0, 1.0), max_size=200))
-def test_it_never_begins_without_an_interval_of_waits_over_the_limit(waits_s: list[float]) -> None:
+def test_it_only_turns_after_an_interval_of_looks_that_agree(waits_s: list[float]) -> None:
     overload = Overload(LIMIT_S)
-    for at, is_on in enumerate(look(overload, *waits_s)):
-        if is_on:
-            last = waits_s[: at + 1]
-            assert any(
-                all(wait_s > LIMIT_S for wait_s in last[end - TICKS : end])
-                and all(wait_s > OVER_AT * LIMIT_S for wait_s in last[end:])
-                for end in range(TICKS, len(last) + 1)
-            )
+    was_on = False
+    for at, is_on in enumerate(look(overload, *waits_s), 1):
+        last = waits_s[max(0, at - TICKS) : at]
+        if is_on is not was_on:
+            assert len(last) == TICKS
+            assert all(wait_s > LIMIT_S if is_on else wait_s <= OVER_AT * LIMIT_S for wait_s in last)
+        was_on = is_on
 
 
 def test_a_line_says_what_was_measured_and_what_has_passed_since() -> None:

@@ -111,7 +111,7 @@ def test_without_the_setting_nobody_is_turned_away_and_a_standing_queue_is_said_
         assert receive_exactly(held, 4) == b"slow"
         assert all(is_served(client) for client in clients)
         worker.tick_until_led()
-        worker.tick()
+        worker.tick(TICKS)
         assert cells(worker) == {"overloads": 1}
         assert worker.cell("queue_wait_ns") == 0
         assert worker.log.find("overload-over")[0]["shed"] == ""
@@ -144,6 +144,7 @@ def test_while_nobody_leads_the_watcher_resets_who_has_waited_in_the_accept_queu
         waits.seconds = 2 * LIMIT_S
         worker.tick(round(LIMIT_S / TICK_S) + TICKS)
         assert all(is_reset(client) for client in clients)
+        worker.tick(TICKS)
         assert cells(worker) == {"refused": 5, "refused_overload": 5, "overloads": 1}, "and nobody waits any more"
         assert worker.log.find("overload-over")[0]["shed"] == ": 5 connections were refused"
         handler.gate.open()
@@ -165,7 +166,7 @@ def test_who_is_young_keeps_its_place_in_front_and_is_served_first(waits: Waits)
         handler.gate.open()
         assert receive_exactly(held, 4) == b"slow"
         worker.tick_until_led()
-        worker.tick(2)
+        worker.tick(TICKS)
         assert worker.parts.accepting.shedding.in_hand is None
         assert is_served(young)
         assert is_served(next_one)
@@ -188,7 +189,7 @@ def test_while_nobody_leads_the_watcher_resets_whose_message_has_waited(waits: W
         worker.tick(TICKS)
         worker.wait_closed(3)
         assert all(is_reset(client) for client in asking)
-        worker.tick()
+        worker.tick(TICKS)
         assert cells(worker) == {"closed_overload": 3, "overloads": 1}, "nobody waits any more"
         assert worker.log.find("overload-over")[0]["shed"] == ": 3 connections were refused"
         handler.gate.open()

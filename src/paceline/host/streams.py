@@ -249,7 +249,10 @@ def quiet_s(fd: int) -> float | None:
 
     tcpi_last_data_recv of TCP_INFO (linux/tcp.h), in steps of the kernel's clock, 1 to 10 ms.  0.8 µs.
     """
-    stream = _as_socket(fd)
+    try:
+        stream = _as_socket(fd)
+    except OSError:  # closed by its owner, while somebody else asks
+        return None
     try:
         report = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56)
     except OSError:

@@ -6,8 +6,9 @@ but that over an interval nobody has waited for less (Nichols and Jacobson, "Con
 2012; as servers do it: Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 
 So an overload begins when each look of an interval has found that who is next has waited longer than the limit, and
-ends at the first look that finds half of it or less.  While it lasts, what has waited longer than the limit is to be
-shed: those who have waited longest are the first to be given up anyway, and those behind them are answered in time.
+ends when each look of an interval has found half of it or less.  While it lasts, what has waited longer than the limit
+is to be shed: those who have waited longest are the first to be given up anyway, and those behind them are answered in
+time.  That it lasts for an interval too long costs nobody anything who does not wait longer than the limit.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MOST_STEP_S = 0.04
 has waited, and that is no overload."""
 
 OVER_AT = 0.5
-"""The share of the limit at which an overload is over: what is shed at the limit must not look like the end."""
+"""The share of the limit that counts as the end: what is shed at the limit must not look like it."""
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Overload:
     is_on: bool = False
     above_s: float = 0.0
     """For how long every look has found more than the limit."""
+    below_s: float = 0.0
+    """In an overload: for how long every look has found half of it or less."""
     lasted_s: float = 0.0
     """How long it has lasted, or the last one did."""
 
@@ -55,7 +58,8 @@ class Overload:
         was_on = self.is_on
         if self.is_on:
             self.lasted_s += elapsed_s
-            if wait_s <= OVER_AT * self.limit_s:
+            self.below_s = self.below_s + min(elapsed_s, MOST_STEP_S) if wait_s <= OVER_AT * self.limit_s else 0.0
+            if self.below_s >= INTERVAL_S:
                 self.end()
         elif wait_s > self.limit_s:
             self.above_s += min(elapsed_s, MOST_STEP_S)
@@ -68,4 +72,4 @@ class Overload:
     def end(self) -> None:
         """It is over, whatever waits."""
         self.is_on = False
-        self.above_s = 0.0
+        self.above_s = self.below_s = 0.0

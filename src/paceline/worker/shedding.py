@@ -16,6 +16,7 @@ does both.
 `accept` is the leader's; everything else is the watcher's.
 """
 
+import errno
 import select
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -84,7 +85,7 @@ class Shedding:
                 worker.wait_due = limit_s is not None
                 return accepted, address
             self._refuse(accepted)
-        raise BlockingIOError  # enough for now; the listener says so again
+        raise BlockingIOError(errno.EAGAIN, "enough for now")  # the listener says so again
 
     def _refuse(self, accepted: int) -> None:
         worker = self.worker
