@@ -1,7 +1,6 @@
 """worker/shedding.py: who has waited for too long is turned away in an overload, and only then."""
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +36,7 @@ class Waits:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     told = Waits()
     monkeypatch.setattr(streams, "quiet_s", told.quiet_s)
     return told
@@ -81,6 +80,16 @@ def wait_knocking(worker: Bed, count: int) -> None:
     eventually(lambda: streams.accept_queue(worker.plan.listeners[0].socket) == count, DEADLINE_S)
 
 
+def tick_until_calm(worker: Bed) -> None:
+    """The watcher looks until the overload is over."""
+
+    def is_calm() -> bool:
+        worker.tick()
+        return not worker.cell("overloaded")
+
+    eventually(is_calm, DEADLINE_S)
+
+
 def is_reset(client: socket.socket) -> bool:
     with pytest.raises(ConnectionResetError):
         client.recv(1)
@@ -110,8 +119,7 @@ def test_without_the_setting_nobody_is_turned_away_and_a_standing_queue_is_said_
         handler.gate.open()
         assert receive_exactly(held, 4) == b"slow"
         assert all(is_served(client) for client in clients)
-        worker.tick_until_led()
-        worker.tick(TICKS)
+        tick_until_calm(worker)
         assert cells(worker) == {"overloads": 1}
         assert worker.cell("queue_wait_ns") == 0
         assert worker.log.find("overload-over")[0]["shed"] == ""
@@ -165,8 +173,7 @@ def test_who_is_young_keeps_its_place_in_front_and_is_served_first(waits: Waits)
         wait_knocking(worker, 1)
         handler.gate.open()
         assert receive_exactly(held, 4) == b"slow"
-        worker.tick_until_led()
-        worker.tick(TICKS)
+        tick_until_calm(worker)
         assert worker.parts.accepting.shedding.in_hand is None
         assert is_served(young)
         assert is_served(next_one)
