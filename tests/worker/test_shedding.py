@@ -204,6 +204,28 @@ def test_while_nobody_leads_the_watcher_resets_whose_message_has_waited(waits: W
         assert is_served(quiet)
 
 
+def test_what_the_watcher_has_polled_wakes_who_came_back_meanwhile(waits: Waits) -> None:
+    """Else it would poll for what lies in `ready` already."""
+    handler = Handler()
+    with bed(handler, threads=1, queue_timeout=LIMIT_S) as worker:
+        client = worker.connect_tcp()
+        assert is_served(client)
+        held = saturate(worker, handler)
+        client.sendall(b"quick")
+        wait_arrived(worker, client)
+        tables, poller = worker.worker.tables, worker.worker.poller
+        poller.wait(0, 16)  # older wake-ups
+        tables.ready.clear()
+        client.sendall(b"er")
+        eventually(lambda: streams.unread_bytes(next(iter(tables.parked))) == 7)
+        worker.tick()
+        assert [fd for fd, _flags in tables.ready if fd in tables.open] == list(tables.parked)
+        assert worker.worker.wakeup.fd in {fd for fd, _flags in poller.wait(0, 16)}
+        handler.gate.open()
+        assert receive_exactly(held, 4) == b"slow"
+        assert receive_exactly(client, 7) == b"quicker"
+
+
 class Greeting:
     """`disconnected` is called for each that was greeted, by a thread of the crew."""
 

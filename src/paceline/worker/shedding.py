@@ -141,15 +141,15 @@ class Shedding:
 
     def _look_at_ready(self, nobody_led: bool, elapsed_s: float) -> float:
         tables = self.worker.tables
-        if nobody_led and self.sheds:
-            tables.ready.extend(self.worker.poller.wait(0, MOST_EVENTS))  # nobody else does
+        if nobody_led and self.sheds and (events := self.worker.poller.wait(0, MOST_EVENTS)):  # nobody else does
+            tables.ready.extend(events)
+            self.worker.wakeup.wake()  # who came back in between may have found `ready` empty, and polls
         entries = list(islice(tables.ready.copy(), MOST_LOOKED_AT))
         measured_s: float | None = None
         for fd, _flags in entries:
             c = tables.open.get(fd)
             # It may be served, closed and another's at any moment: then this is about somebody else, for one look.
-            if c is not None and not c.busy and streams.unread_bytes(fd):
-                measured_s = streams.quiet_s(fd)
+            if c is not None and (measured_s := self.ending.waited_s(c)) is not None:
                 break
         return self.ready.look(measured_s is not None, measured_s, elapsed_s)
 
