@@ -321,6 +321,21 @@ def test_what_was_read_is_answered_and_an_end_alone_is_no_message(waits: Waits) 
         assert worker.cell("closed_overload") == 0
 
 
+def test_who_has_not_been_introduced_is_refused_as_well(waits: Waits) -> None:
+    """The header of a proxy waits to be read, as a message would."""
+    with bed(Handler(), proxy_protocol=("127.0.0.0/8",), queue_timeout=LIMIT_S) as worker:
+        young, old = worker.connect_tcp(), worker.connect_tcp()
+        overload(worker, waits)
+        waits.seconds = LIMIT_S
+        young.sendall(b"PROXY UNKNOWN\r\nhello")
+        assert receive_exactly(young, 5) == b"hello"
+        waits.seconds = 2 * LIMIT_S
+        old.sendall(b"PROXY UNKNOWN\r\nhello")
+        assert is_reset(old)
+        worker.wait_closed(1)
+        assert worker.cell("closed_overload") == 1
+
+
 def test_the_fast_path_looks_up_when_an_overload_begins(waits: Waits) -> None:
     """The batch in hand is gone through with care, though it was polled before."""
     handler = Handler()

@@ -60,6 +60,7 @@ class Shedding:
         self.listeners = listeners
         self.let_in = let_in
         self.ending: Ending  # set once, by the watcher
+        self.asks_address = worker.doorkeeper is not None or bool(worker.proxies)
         self.sheds = worker.settings.queue_timeout is not None
         self.overload = Overload(worker.settings.queue_timeout or NOTICE_S)
         self.fresh, self.ready = Line(), Line()
@@ -77,7 +78,7 @@ class Shedding:
         """As `streams.accept_from`, but those that have waited for too long are reset; how long it has is noted."""
         worker = self.worker
         for _ in range(MOST_SHED):
-            accepted, address = streams.accept_from(listener.socket)
+            accepted, address = self._accept(listener)
             waited_s = streams.quiet_s(accepted)
             limit_s = worker.shed_after_s
             if limit_s is None or waited_s is None or waited_s <= limit_s:
@@ -86,6 +87,11 @@ class Shedding:
                 return accepted, address
             self._refuse(accepted)
         raise BlockingIOError(errno.EAGAIN, "enough for now")  # the listener says so again
+
+    def _accept(self, listener: Listener) -> tuple[int, streams.Peer]:
+        if self.asks_address:
+            return streams.accept_from(listener.socket)
+        return streams.accept(listener.socket), None
 
     def _refuse(self, accepted: int) -> None:
         worker = self.worker
@@ -188,7 +194,7 @@ class Shedding:
         for _ in range(MOST_SHED):
             if self.in_hand is None:
                 try:
-                    accepted, address = streams.accept_from(listener.socket)
+                    accepted, address = self._accept(listener)
                 except OSError:  # nobody waits; anything else is the next leader's to say
                     return
                 self.in_hand = accepted, address, listener.index
