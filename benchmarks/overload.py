@@ -9,6 +9,7 @@ counted from when the message was due, has given up, and its reply, if one comes
                 was busy) and from when it was sent; beside that of the quiet time before
     the rest    unsent: every connection was busy; unconnected: no place in the accept queue; refused: reset or closed
                 by the server, how quickly; given up: no reply in time
+    load late   how late the load generator was with 1 % of its messages: a measurement of a busy machine shows here
     normal      how long after the end of the overload the last message was due that was not answered within twice the
                 quiet p99; of the 1 % that are always slower than that, none
 
@@ -100,6 +101,10 @@ class Phase:
     def p99_ms(self, *, from_due: bool) -> float:
         waits = [each.done_s - (each.due_s if from_due else each.sent_s or 0.0) for each in self.answered]
         return percentile(waits, 0.99) * 1e3
+
+    def late_ms(self) -> float:
+        """How late 1 % of what was sent went out, at least."""
+        return percentile([each.sent_s - each.due_s for each in self.messages if each.sent_s is not None], 0.99) * 1e3
 
     def refused_p50_ms(self) -> float:
         return percentile(
@@ -204,7 +209,7 @@ def _phases(plan: Sequence[tuple[float, float]], sent: Sequence[Sent]) -> Iterat
 
 
 TITLES = ("", "peak/s", "goodput/s", "÷ peak", "p99 ms", "sent p99 ms", "quiet p99 ms", "÷ quiet", "refused in ms",
-          "the rest", "normal after s")  # fmt: skip
+          "load late ms", "the rest", "normal after s")  # fmt: skip
 
 
 def row_of(name: str, peak: float, phases: Sequence[Phase]) -> list[str]:
@@ -215,7 +220,7 @@ def row_of(name: str, peak: float, phases: Sequence[Phase]) -> list[str]:
     return [
         name, f"{peak:,.0f}", f"{over.goodput:,.0f}", f"{over.goodput / peak:.2f}", f"{over_ms:.1f}",
         f"{over.p99_ms(from_due=False):.1f}", f"{quiet_ms:.1f}", f"{over_ms / quiet_ms:.1f}",
-        f"{over.refused_p50_ms():.0f}", rest, f"{normal_s:.1f}",
+        f"{over.refused_p50_ms():.0f}", f"{over.late_ms():.1f}", rest, f"{normal_s:.1f}",
     ]  # fmt: skip
 
 

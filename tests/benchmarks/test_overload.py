@@ -28,6 +28,7 @@ def test_a_phase_is_summed_up() -> None:
     assert phase.p99_ms(from_due=True) == pytest.approx(10.0)
     assert phase.p99_ms(from_due=False) == pytest.approx(6.0)
     assert phase.refused_p50_ms() == pytest.approx(20.0)
+    assert phase.late_ms() == pytest.approx(4.0)
     assert phase.shares() == {"answered": 0.6, "refused": 0.2, "unsent": 0.2}
 
 

@@ -1,6 +1,6 @@
 """What waits for this worker, and for how long; in an overload, who has waited for too long is turned away at once.
 
-Two lines are looked at by the watcher, once a tick, and only when the leader does not simply poll:
+Two lines are looked at by the watcher, once a tick:
 
     the accept queue    how long a fresh connection has waited is asked of the kernel when it is accepted: the first one
                         of each tick; in an overload each of them
@@ -25,7 +25,6 @@ from paceline.events import counted
 from paceline.host import streams
 from paceline.host.listeners import Listener
 from paceline.host.poller import MOST_EVENTS
-from paceline.scoreboard.fields import ThreadState
 from paceline.worker.ending import Ending
 from paceline.worker.gate import Shut
 from paceline.worker.overload import INTERVAL_S, Line, Overload
@@ -40,8 +39,6 @@ MOST_SHED = 256
 
 MOST_LOOKED_AT = 8
 """Entries of `ready`, until one can say how long it has waited."""
-
-_POLLING = int(ThreadState.POLLING)
 
 _EVERYBODY_WAITS = (
     "nothing is refused (--queue-timeout off), so everybody waits: raise --threads if the calls wait for something, "
@@ -68,9 +65,9 @@ class Shedding:
         """Accepted while nobody leads, and still young: it stays in the front of its line."""
         self.last_leads = -1
         self.shed_before = 0
-        self._knocking = select.poll()
-        for fd in listeners:
-            self._knocking.register(fd, select.POLLIN)
+        self._waiter = select.poll()
+        for fd in (worker.poller.fd, *listeners):
+            self._waiter.register(fd, select.POLLIN)
 
     # the leader's
 
@@ -120,11 +117,12 @@ class Shedding:
         self.last_leads = roles.leads
         if not nobody_led:
             self._let_in_hand_in()
-        if leader is not None and leader.words[leader.state] == _POLLING:
-            wait_s = max(self.fresh.look(False, None, elapsed_s), self.ready.look(False, None, elapsed_s))
-        else:
-            wait_s = self.fresh.look(self._somebody_knocks(), waited_s, elapsed_s)
-            wait_s = max(wait_s, self._look_at_ready(nobody_led, elapsed_s))
+        # That somebody polls says nothing: in an overload a leader polls as well, and when we run it often just has let
+        # the GIL go for that.
+        knocking = {fd for fd, _flags in self._waiter.poll(0)}
+        has_events = self.worker.poller.fd in knocking
+        wait_s = self.fresh.look(self._somebody_knocks(knocking), waited_s, elapsed_s)
+        wait_s = max(wait_s, self._look_at_ready(has_events, nobody_led, elapsed_s))
         worker.gauge("queue_wait_ns", int(wait_s * 1e9))
         if self.overload.look(wait_s, elapsed_s):
             self._turn(wait_s)
@@ -138,14 +136,15 @@ class Shedding:
             self.overload.end()
             self._turn(0.0)
 
-    def _somebody_knocks(self) -> bool:
+    def _somebody_knocks(self, readable: set[int]) -> bool:
         """In an accept queue, though nothing else keeps the worker from accepting."""
         reasons = self.worker.gate.reasons
         if self.in_hand is not None:
             return True
-        return (not reasons or reasons == {Shut.SATURATED}) and bool(self._knocking.poll(0))
+        return (not reasons or reasons == {Shut.SATURATED}) and any(fd in readable for fd in self.listeners)
 
-    def _look_at_ready(self, nobody_led: bool, elapsed_s: float) -> float:
+    def _look_at_ready(self, has_events: bool, nobody_led: bool, elapsed_s: float) -> float:
+        """`has_events`: there is something to be polled."""
         tables = self.worker.tables
         if nobody_led and self.sheds and (events := self.worker.poller.wait(0, MOST_EVENTS)):  # nobody else does
             tables.ready.extend(events)
@@ -157,6 +156,9 @@ class Shedding:
             # It may be served, closed and another's at any moment: then this is about somebody else, for one look.
             if c is not None and (measured_s := self.ending.waited_s(c)) is not None:
                 break
+        if not entries and has_events:
+            # Who is next has not been polled yet.  While nobody leads it goes on waiting.
+            return self.ready.look(True, None, elapsed_s if nobody_led else 0.0)
         return self.ready.look(measured_s is not None, measured_s, elapsed_s)
 
     def _turn(self, wait_s: float) -> None:
