@@ -360,6 +360,22 @@ def test_the_fast_path_looks_up_when_an_overload_begins(waits: Waits) -> None:
 # Around
 
 
+def test_that_somebody_polls_does_not_say_that_nobody_waits(waits: Waits) -> None:
+    """In an overload whoever comes back polls first, and lets the GIL go for it: then the watcher looks."""
+    with bed(Handler(), listen=True, run=False, queue_timeout=LIMIT_S) as worker:
+        worker.worker.gate.open(Shut.STARTING)
+        roles = worker.worker.crew.roles
+        leader = roles.leader = roles.make(0)
+        leader.words[leader.state] = ThreadState.POLLING
+        worker.call_in()
+        wait_knocking(worker, 1)
+        for _ in range(TICKS):
+            worker.worker.fresh_waited_s = 2 * LIMIT_S
+            worker.tick()
+        assert cells(worker) == {"overloads": 1, "overloaded": 1}
+        roles.leader = None
+
+
 def test_in_a_drain_everybody_who_is_here_is_served(waits: Waits) -> None:
     handler = Handler()
     with bed(handler, listen=True, threads=1, queue_timeout=LIMIT_S) as worker:
