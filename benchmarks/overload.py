@@ -179,6 +179,7 @@ def measure(scenario: Scenario, options: Sequence[str], pace: Pace, peak: float 
     cores = usable_cores()
     words = [sys.executable, "-m", "paceline", "serve", scenario.handler, "--bind", "127.0.0.1:0", "--workers", "1"]
     words += ["--threads", str(scenario.threads), "--max-connections", "16000", *options]
+    words += ["--drain-timeout", "5s"]  # it may be full of connections whose clients have left
     words += ["--framing", "line"] if scenario.in_flight > 1 else []
     with Program(words, frozenset({max(cores)})) as server:
         port = wait_ready(server).port
