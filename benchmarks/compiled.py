@@ -36,6 +36,7 @@ C_EPOLL = (HERE / "peers" / "c_epoll.c",)
 RECIPES = {
     "load": Recipe(LOAD),
     "load_tls": Recipe(LOAD, is_tls=True),
+    "overload": Recipe((HERE / "load" / "overload.c",)),
     "c_epoll": Recipe(C_EPOLL),
     "c_epoll_tls": Recipe(C_EPOLL, is_tls=True),
 }

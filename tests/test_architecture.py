@@ -58,10 +58,10 @@ ROOMS: Mapping[str, Room] = {
     "scoreboard": Room(2, pure="fields layout snapshot", acts="board"),
     "worker": Room(
         3,
-        pure="roles lifecycle deadlines estimate messages balance overdue record admission",
+        pure="roles lifecycle deadlines estimate messages balance overdue overload record admission",
         acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held held_secure "
         "last_resort lookout loop naming nearby plan probe process pushing receiving relief reports requests securing "
-        "serving stacks tables target telling timing watcher worker",
+        "serving shedding stacks tables target telling timing watcher worker",
     ),
     "supervisor": Room(
         4,

@@ -116,6 +116,8 @@ _ROWS = (
     Kind("peer-refused", I, "{peer} is refused: {why}", 1.0),
     Kind("peer-reset", D, "{peer} reset the connection"),
     Kind("saturated", W, "{threads:the only thread is inside a call|all # threads are inside calls}{waiting}; new connections go to other workers or wait; raise --threads if the calls wait for something, --workers if they compute", 10.0),
+    Kind("overloaded", W, "overloaded: who is next has waited for {wait:.2f} s, and not less at any moment of the last {interval:g} s; {next}", 10.0),
+    Kind("overload-over", I, "no longer overloaded, after {seconds:.1f} s{shed}", 10.0),
     Kind("call-stuck", W, "{call} has run for {seconds:.1f} s in thread {thread}, longer than the {limit} that are allowed {said_by}; {next}", 10.0, burst=100),
     Kind("call-ended-late", I, "the call that was too long in thread {thread} ended after all, after {seconds:.1f} s", 10.0, burst=100),
     Kind("thread-refused", W, "no further thread could be made ({error}); {threads:# thread goes|# threads go} on; raise the limits on processes and memory (ulimit -u, pids.max), or lower --threads", 10.0),

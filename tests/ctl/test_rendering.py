@@ -94,6 +94,11 @@ def test_who_was_kept_out_is_said_below_the_table() -> None:
         "refused: 1,203 connections (1,200 by --allow and --deny, 3 by --max-connections-per-address)",
         "accepting paused 1 time for --max-connection-rate",
     ]
+    counters = {"refused": 7, "refused_overload": 7, "closed_overload": 2_000, "overloads": 2}
+    assert status_text(replace(pictured(TWO), counters=counters)).split("\n\n")[2].splitlines() == [
+        "refused: 2,007 connections (2,007 by --queue-timeout)",
+        "overloaded 2 times: who was next had waited for too long, and nobody for less",
+    ]
     assert "refused: 1 connection (1 by --max-connections-per-address)" in status_text(
         replace(pictured(TWO), counters={"refused": 1, "refused_crowd": 1})
     )

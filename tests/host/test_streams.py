@@ -13,10 +13,14 @@ from typing import NoReturn
 import pytest
 
 from leftovers import eventually
+from paceline import clock
 from paceline.host import streams
 from paceline.networks import text_of
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
+
+CLOCK_S = 0.02
+"""The coarsest step of the kernel's clock, twice."""
 
 Pair = tuple[int, socket.socket]
 """(our descriptor, the client's socket)"""
@@ -539,3 +543,26 @@ def test_what_was_received_is_acknowledged_and_where_there_is_no_tcp_nothing_hap
     one, other = socket.socketpair()
     with one, other:
         streams.acknowledge(one.fileno())
+
+
+# For how long
+
+
+def test_how_long_nothing_has_come(kind: str, listening: socket.socket) -> None:
+    """Of TCP the kernel knows, from the moment of the connection on; reading it changes nothing."""
+    client = connected_client(kind, listening)
+    begun = clock.now()
+    fd = streams.accept(listening)
+    if kind == "unix":
+        assert streams.quiet_s(fd) is None
+    else:
+        eventually(lambda: (streams.quiet_s(fd) or 0.0) >= 0.05)
+        assert (streams.quiet_s(fd) or 0.0) <= clock.now() - begun + CLOCK_S
+        client.sendall(b"x")
+        eventually(lambda: streams.unread_bytes(fd) == 1)
+        eventually(lambda: (streams.quiet_s(fd) or 0.0) >= 0.05)
+        assert streams.receive(fd, 9) == b"x"
+        assert (streams.quiet_s(fd) or 0.0) >= 0.05
+    client.close()
+    streams.close(fd)
+    assert streams.quiet_s(fd) is None

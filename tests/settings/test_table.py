@@ -80,6 +80,7 @@ def test_the_documented_defaults() -> None:
             idle_timeout=None,
             keepalive=60.0,
             timeout="auto",
+            queue_timeout=None,
             max_messages=None,
             max_messages_jitter=0.1,
             max_rss=None,

@@ -41,6 +41,7 @@ class Keywords(TypedDict, total=False):
     idle_timeout: float | str | None
     keepalive: float | str | None
     timeout: float | str | None
+    queue_timeout: float | str | None
     max_messages: int | str | None
     max_messages_jitter: float | str
     max_rss: int | str | None

@@ -71,14 +71,20 @@ def _notes(counters: Mapping[str, int]) -> list[str]:
         ends = [f"{failed:,} failed or broken off"] * bool(failed)
         ends += [f"certificates renewed {counted(renewed, 'time')}"] * bool(renewed)
         notes.append(", ".join([f"TLS: {done:,} handshake{'' if done == 1 else 's'} done", *ends]))
-    networks, crowd = counters.get("refused_network", 0), counters.get("refused_crowd", 0)
-    if networks or crowd:
-        by = {"--allow and --deny": networks, "--max-connections-per-address": crowd}
+    by = {
+        "--allow and --deny": counters.get("refused_network", 0),
+        "--max-connections-per-address": counters.get("refused_crowd", 0),
+        "--queue-timeout": counters.get("refused_overload", 0) + counters.get("closed_overload", 0),
+    }
+    if total := sum(by.values()):
         counts = ", ".join(f"{count:,} by {setting}" for setting, count in by.items() if count)
-        total = networks + crowd
         notes.append(f"refused: {counted(total, f'{total:,} connection|{total:,} connections')} ({counts})")
     if pauses := counters.get("rate_pauses", 0):
         notes.append(f"accepting paused {counted(pauses, 'time')} for --max-connection-rate")
+    if overloads := counters.get("overloads", 0):
+        notes.append(
+            f"overloaded {counted(overloads, 'time')}: who was next had waited for too long, and nobody for less"
+        )
     return notes
 
 

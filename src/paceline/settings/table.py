@@ -223,6 +223,12 @@ class Settings:
         "a call may take so long; one that takes longer is reported with its stack, and its worker is replaced once "
         "the other calls are done; auto: as the handler says, else 30s",
         "new workers", also="call_timeout request_timeout worker_timeout harakiri")  # fmt: skip
+    queue_timeout: float | None = _row(
+        None, _limit(0.01, off=True), CALLS,
+        "while the server is overloaded, a message or a fresh connection that has waited for longer than this is not "
+        "served: its connection is reset at once, so that the others are answered in time; a burst is not an overload; "
+        "TCP only; off: everybody waits",
+        "new workers", also="queue_time queue_limit max_queue_time max_wait wait_timeout shed_after")  # fmt: skip
     max_messages: int | None = _row(
         None, Whole(low=1, high=1_000_000_000, word="off", metavar="N|off"), RECYCLING,
         "a worker that has answered so many messages is replaced",

@@ -25,6 +25,7 @@ from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
 from paceline.worker.giving import Giving
 from paceline.worker.lifecycle import State
+from paceline.worker.shedding import Shedding
 from paceline.worker.worker import Worker
 
 BURST = 16
@@ -83,6 +84,7 @@ class Accepting:
 
     def __init__(self, worker: Worker, listeners: Mapping[int, Listener], giving: Giving | None) -> None:
         self.worker = worker
+        self.shedding = Shedding(worker, listeners, self.let_in)
         self.listeners = listeners
         self.giving = giving
         self.ways_in = {
@@ -112,7 +114,9 @@ class Accepting:
                 return
             address = None
             try:
-                if keeper is None and not worker.proxies:
+                if worker.wait_due:
+                    accepted, address = self.shedding.accept(listener)
+                elif keeper is None and not worker.proxies:
                     accepted = streams.accept(listener.socket)
                 else:
                     accepted, address = streams.accept_from(listener.socket)
@@ -121,17 +125,27 @@ class Accepting:
                     return
                 continue
             worker.count("accepted")
-            way_in = self.ways_in[listener.index]
-            phase = self.first_phase(way_in, address)
-            asked = None if phase is State.UNNAMED else keeper  # for whom a proxy connects is judged when it says so
-            if asked is not None and not asked.lets_in(accepted, address):
-                continue
-            if self.giving is None or not self.giving.try_pass(accepted, listener.index, phase):
-                if asked is not None and not asked.takes(accepted, address):
-                    continue
-                self.enter(Connection(accepted, way_in.proxied if phase is State.UNNAMED else way_in, phase))
-            if keeper is not None:
-                keeper.spend()
+            self.let_in(accepted, address, listener.index)
+
+    def let_in(self, accepted: int, address: streams.Peer, listener: int) -> bool:
+        """It was accepted: it is refused, passed to a sibling, or becomes ours.  True: it is in `ready`.
+
+        Called by the leader; by the watcher while nobody leads.
+        """
+        keeper = self.worker.doorkeeper
+        way_in = self.ways_in[listener]
+        phase = self.first_phase(way_in, address)
+        asked = None if phase is State.UNNAMED else keeper  # for whom a proxy connects is judged when it says so
+        if asked is not None and not asked.lets_in(accepted, address):
+            return False
+        is_ready = False
+        if self.giving is None or not self.giving.try_pass(accepted, listener, phase):
+            if asked is not None and not asked.takes(accepted, address):
+                return False
+            is_ready = self.enter(Connection(accepted, way_in.proxied if phase is State.UNNAMED else way_in, phase))
+        if keeper is not None:
+            keeper.spend()
+        return is_ready
 
     def admit(self, fd: int, listener: int) -> bool:
         """A fresh connection that needs no introduction becomes ours.  True: as `enter` says."""

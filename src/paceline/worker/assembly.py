@@ -99,7 +99,7 @@ def assemble(
 
     inbox = plan.inboxes[plan.seat] if has_siblings else None
     receiving = Receiving(worker, inbox, plan.generation, enter, accepting.way_in) if inbox is not None else None
-    watcher = Watcher(worker, serving, plan, receiving, giving, signal_fd)
+    watcher = Watcher(worker, serving, plan, receiving, giving, signal_fd, accepting.shedding)
     return Parts(worker, serving, accepting, loop, watcher, first)
 
 

@@ -25,6 +25,9 @@ from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.timing import Timing
 from paceline.worker.worker import Worker
 
+_NOT_INTRODUCED = frozenset({State.UNNAMED, State.SECURING})
+"""Waits for its peer to say who it is; nothing of a message has come."""
+
 LINGER_BYTES = 64 * 1024
 """How much a peer may still send after our end-of-file until we hang up on it."""
 
@@ -94,6 +97,35 @@ class Ending:
         else:
             self.close(c, me)
 
+    def waited_s(self, c: Connection) -> float | None:
+        """For how long what is to be read of it has waited, at least; None: nothing is, or nobody can tell.
+
+        Not where something of it is in hand, nor where only an end has come.
+        """
+        is_in_hand = c.busy if c.phase not in _NOT_INTRODUCED else c.out is not None
+        if is_in_hand or not (self.worker.holds_at_once or streams.unread_bytes(c.fd)):
+            return None
+        return streams.quiet_s(c.fd)
+
+    def is_stale(self, c: Connection) -> bool:
+        """In an overload: it has waited for too long (shedding.py)."""
+        limit_s = self.worker.shed_after_s
+        return limit_s is not None and (self.waited_s(c) or 0.0) > limit_s
+
+    def shed(self, c: Connection, me: Member) -> None:
+        """It has waited for too long to be served."""
+        c.reason = "overload"
+        try:
+            self.close(c, me)
+        except BaseException as error:  # noqa: BLE001 - a bug of ours
+            self.on_bug(c, error, me)
+
+    def shed_unheard(self, c: Connection) -> None:
+        """The same by the watcher, for one that was not greeted: nobody has to be told."""
+        c.reason = "overload"
+        self.worker.pushing.end(c)
+        self._hang_up(c)
+
     def lose(self, c: Connection, me: Member) -> None:
         """The connection was reset, or cannot be written to any more."""
         self.worker.log.say("peer-reset", peer=c.peer)
@@ -107,6 +139,9 @@ class Ending:
             self.worker.count("handshakes_failed")
         self.worker.pushing.end(c)
         self.calls.farewell(c, me)
+        self._hang_up(c)
+
+    def _hang_up(self, c: Connection) -> None:
         c.secrecy = None  # it is large, and a handler may keep the connection for long
         if not c.is_closed:
             c.phase = after(c.phase, Event.LOST)
@@ -115,7 +150,7 @@ class Ending:
             # Without this, a copy of the descriptor in a forked child keeps the epoll set reporting (epoll(7), Q6).
             self.worker.poller.remove(fd)
         self.forget(c)
-        if c.reason in ("timeout", "buffered", "refused"):
+        if c.reason in ("timeout", "buffered", "refused", "overload"):
             streams.abort(fd)  # it does not read, or does not end: the kernel would go on for minutes
         else:
             streams.close(fd)

@@ -85,8 +85,9 @@ class Loop:
                 self._poll(me)
                 turns = len(ready)
                 continue
-            if holds or estimate.blocking or worker.sample_due:
-                # The careful way, one by one: there calls are measured, and somebody is promoted before they block.
+            if holds or estimate.blocking or worker.sample_due or worker.shed_after_s is not None:
+                # The careful way, one by one: there calls are measured, and somebody is promoted before they block; and
+                # in an overload it is looked at who has waited for too long.
                 self._serve_next(me)
                 turns -= 1
                 continue
@@ -246,7 +247,11 @@ class Loop:
             fd, flags = self.worker.tables.ready.popleft()
         except IndexError:  # taken by another leader, or nothing came but a listener
             return
-        self._serve_odd(self.worker.tables.parked.pop(fd, None), fd, flags, me)
+        connection = self.worker.tables.parked.pop(fd, None)
+        if connection is not None and self.serving.ending.is_stale(connection):
+            self.serving.ending.shed(connection, me)
+        else:
+            self._serve_odd(connection, fd, flags, me)
 
     def _serve_odd(self, connection: Connection | None, fd: int, flags: int, me: Member) -> None:
         """An event that is not plain input for a quiet connection."""

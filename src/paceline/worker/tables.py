@@ -25,6 +25,10 @@ EXPIRED = 1 << 29
 """Another: the watcher found that a deadline of this connection has passed."""
 
 
+NOBODY = (-1, 0)
+"""An entry of `ready` that is no connection's: whoever takes it looks up from the fast path."""
+
+
 class Tables:
     """The connections of one worker."""
 

@@ -35,6 +35,7 @@ from paceline.worker.receiving import LATER_S, Receiving
 from paceline.worker.relief import Relief
 from paceline.worker.reports import Reports
 from paceline.worker.serving import Serving
+from paceline.worker.shedding import Shedding
 from paceline.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Watcher:
         receiving: Receiving | None,
         giving: Giving | None,
         signal_fd: int,
+        shedding: Shedding,
     ) -> None:
         self.worker = worker
         self.serving = serving
@@ -104,6 +106,8 @@ class Watcher:
         self.is_terminated = False
         """SIGTERM came, and no Drain yet."""
         self.relief = Relief(worker, plan, giving)
+        self.shedding = shedding
+        shedding.ending = serving.ending
         self.renewing = _renewing(worker, plan)
         self.reports = Reports(worker, plan)
         self.draining.late = self.reports.late
@@ -147,10 +151,10 @@ class Watcher:
     def pace(self, now: float) -> float:
         """How long to sleep."""
         if now < self.active_until or self.worker.leaving:
-            self.paced_s = CALM_TICK_S if self.lookout.is_calm else TICK_S
+            self.paced_s = CALM_TICK_S if self.lookout.is_calm and not self.shedding.overload.is_on else TICK_S
             return self.paced_s
         self.paced_s = TICK_S
-        if self.giving is not None and self.worker.crew.roles.is_saturated:
+        if self.shedding.must_look or (self.giving is not None and self.worker.crew.roles.is_saturated):
             return TICK_S
         until = self.next_rest - now
         if self.worker.resume_accepting_at is not None:
@@ -178,6 +182,7 @@ class Watcher:
             is_busy = cpu - self.last_cpu >= BUSY * elapsed
             is_serving = self.lookout.look(elapsed, is_busy)
             self.relief.look()
+            self.shedding.look(elapsed)
             # Woken late, it had to queue for a processor or the GIL, and so had the calls that were measured.
             has_served = self.lookout.learn(is_busy or LATE * self.paced_s <= elapsed < REST_S / 2)
             if is_serving or has_served:

@@ -85,6 +85,9 @@ class Worker:
         """By thread row: calls and bytes of earlier occupants of the seat.  Set once each, before the thread begins."""
         self.samples: deque[tuple[int, int]] = deque(maxlen=4096)  # any thread appends, the watcher takes
         self.sample_due = True  # the watcher sets it, the leader takes it: measure a call
+        self.wait_due = False  # the watcher sets it, the leader takes it: see how long a fresh connection has waited
+        self.fresh_waited_s: float | None = None  # the leader's answer, which the watcher takes
+        self.shed_after_s: float | None = None  # written by the watcher: what has waited longer is not served now
         self.watch_asleep = False  # set by the watcher, taken by the leader
         self.wake_watcher: Callable[[], None] = lambda: None  # set once, by the watcher
         self.leaving = False  # written by the watcher: a drain has begun
@@ -103,6 +106,10 @@ class Worker:
         index = self.row + WORKER[cell]
         with self._counts_lock:
             self.words[index] += more
+
+    def cell(self, cell: str) -> int:
+        """What the worker's row has there."""
+        return self.words[self.row + WORKER[cell]]
 
     def gauge(self, cell: str, value: int) -> None:
         """Store a value of the worker's row; the last writer wins."""

@@ -1,0 +1,236 @@
+"""What waits for this worker, and for how long; in an overload, who has waited for too long is turned away at once.
+
+Two lines are looked at by the watcher, once a tick:
+
+    the accept queue    how long a fresh connection has waited is asked of the kernel when it is accepted: the first one
+                        of each tick; in an overload each of them
+    `ready`             how long ago the last bytes of who is next arrived, if they are not read yet
+
+No clock is read for it where messages are served.  overload.py decides.  In an overload, and if `--queue-timeout` is
+set, `worker.shed_after_s` says so: the leader then goes the careful way, resets fresh connections that have waited for
+longer (`accept`) and looks at each other one before it is read (`Ending.is_stale`).  While nobody leads the watcher
+does both.
+
+**A message that was read is answered**: what a peer has sent ahead is in its own order behind it, and is not shed.
+
+`accept` is the leader's; everything else is the watcher's.
+"""
+
+import errno
+import select
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+from paceline.events import counted
+from paceline.host import streams
+from paceline.host.listeners import Listener
+from paceline.host.poller import MOST_EVENTS
+from paceline.worker.ending import Ending
+from paceline.worker.gate import Shut
+from paceline.worker.overload import INTERVAL_S, Line, Overload
+from paceline.worker.tables import MORE, NOBODY
+from paceline.worker.worker import Worker
+
+NOTICE_S = 1.0
+"""Where nothing is shed: so long a wait is said, and shown."""
+
+MOST_SHED = 256
+"""Turned away one after the other, before somebody else has a turn."""
+
+MOST_LOOKED_AT = 8
+"""Entries of `ready`, until one can say how long it has waited."""
+
+_EVERYBODY_WAITS = (
+    "nothing is refused (--queue-timeout off), so everybody waits: raise --threads if the calls wait for something, "
+    "--workers if they compute"
+)
+
+LetIn = Callable[[int, streams.Peer, int], bool]
+
+
+class Shedding:
+    """That of one worker."""
+
+    def __init__(self, worker: Worker, listeners: Mapping[int, Listener], let_in: LetIn) -> None:
+        """`let_in`: what is done with a fresh connection that may stay (accepting.py)."""
+        self.worker = worker
+        self.listeners = listeners
+        self.let_in = let_in
+        self.ending: Ending  # set once, by the watcher
+        self.asks_address = worker.doorkeeper is not None or bool(worker.proxies)
+        self.sheds = worker.settings.queue_timeout is not None
+        self.overload = Overload(worker.settings.queue_timeout or NOTICE_S)
+        self.fresh, self.ready = Line(), Line()
+        self.in_hand: tuple[int, streams.Peer, int] | None = None
+        """Accepted while nobody leads, and still young: it stays in the front of its line."""
+        self.last_leads = -1
+        self.shed_before = 0
+        self._waiter = select.poll()
+        for fd in (worker.poller.fd, *listeners):
+            self._waiter.register(fd, select.POLLIN)
+
+    # the leader's
+
+    def accept(self, listener: Listener) -> tuple[int, streams.Peer]:
+        """As `streams.accept_from`, but those that have waited for too long are reset; how long it has is noted."""
+        worker = self.worker
+        for _ in range(MOST_SHED):
+            accepted, address = self._accept(listener)
+            waited_s = streams.quiet_s(accepted)
+            limit_s = worker.shed_after_s
+            if limit_s is None or waited_s is None or waited_s <= limit_s:
+                worker.fresh_waited_s = waited_s or 0.0
+                worker.wait_due = limit_s is not None
+                return accepted, address
+            self._refuse(accepted)
+        raise BlockingIOError(errno.EAGAIN, "enough for now")  # the listener says so again
+
+    def _accept(self, listener: Listener) -> tuple[int, streams.Peer]:
+        if self.asks_address:
+            return streams.accept_from(listener.socket)
+        return streams.accept(listener.socket), None
+
+    def _refuse(self, accepted: int) -> None:
+        worker = self.worker
+        streams.abort(accepted)
+        for cell in ("accepted", "refused", "refused_overload"):
+            worker.count(cell)
+
+    # the watcher's
+
+    @property
+    def must_look(self) -> bool:
+        """The watcher may not sleep: nobody else would see who waits."""
+        return self.overload.is_on or self.in_hand is not None or (self.sheds and self.worker.crew.roles.is_saturated)
+
+    def look(self, elapsed_s: float) -> None:
+        """Once a tick; the last one was so long ago."""
+        worker = self.worker
+        roles = worker.crew.roles
+        waited_s, worker.fresh_waited_s = worker.fresh_waited_s, None
+        worker.wait_due = True
+        if worker.leaving:
+            self.end()
+            return
+        leader = roles.leader
+        nobody_led = leader is None and roles.leads == self.last_leads
+        self.last_leads = roles.leads
+        if not nobody_led:
+            self._let_in_hand_in()
+        # That somebody polls says nothing: in an overload a leader polls as well, and when we run it often just has let
+        # the GIL go for that.
+        knocking = {fd for fd, _flags in self._waiter.poll(0)}
+        has_events = self.worker.poller.fd in knocking
+        wait_s = self.fresh.look(self._somebody_knocks(knocking), waited_s, elapsed_s)
+        wait_s = max(wait_s, self._look_at_ready(has_events, nobody_led, elapsed_s))
+        worker.gauge("queue_wait_ns", int(wait_s * 1e9))
+        if self.overload.look(wait_s, elapsed_s):
+            self._turn(wait_s)
+        if nobody_led and worker.shed_after_s is not None:
+            self._relieve(worker.shed_after_s)
+
+    def end(self) -> None:
+        """The worker leaves: whoever is here is served."""
+        self._let_in_hand_in()
+        if self.overload.is_on:
+            self.overload.end()
+            self._turn(0.0)
+
+    def _somebody_knocks(self, readable: set[int]) -> bool:
+        """In an accept queue, though nothing else keeps the worker from accepting."""
+        reasons = self.worker.gate.reasons
+        if self.in_hand is not None:
+            return True
+        return (not reasons or reasons == {Shut.SATURATED}) and any(fd in readable for fd in self.listeners)
+
+    def _look_at_ready(self, has_events: bool, nobody_led: bool, elapsed_s: float) -> float:
+        """`has_events`: there is something to be polled."""
+        tables = self.worker.tables
+        if nobody_led and self.sheds and (events := self.worker.poller.wait(0, MOST_EVENTS)):  # nobody else does
+            tables.ready.extend(events)
+            self.worker.wakeup.wake()  # who came back in between may have found `ready` empty, and polls
+        entries = list(islice(tables.ready.copy(), MOST_LOOKED_AT))
+        measured_s: float | None = None
+        for fd, _flags in entries:
+            c = tables.open.get(fd)
+            # It may be served, closed and another's at any moment: then this is about somebody else, for one look.
+            if c is not None and (measured_s := self.ending.waited_s(c)) is not None:
+                break
+        if not entries and has_events:
+            # Who is next has not been polled yet.  While nobody leads it goes on waiting.
+            return self.ready.look(True, None, elapsed_s if nobody_led else 0.0)
+        return self.ready.look(measured_s is not None, measured_s, elapsed_s)
+
+    def _turn(self, wait_s: float) -> None:
+        """It has begun, or ended."""
+        worker = self.worker
+        overload = self.overload
+        worker.gauge("overloaded", int(overload.is_on))
+        if overload.is_on:
+            worker.count("overloads")
+            self.shed_before = self._shed()
+            then = _EVERYBODY_WAITS
+            if self.sheds:
+                worker.shed_after_s = overload.limit_s
+                worker.tables.ready.appendleft(NOBODY)
+                then = f"who waits for longer than {overload.limit_s:g} s (--queue-timeout) is refused by a reset"
+            worker.log.say("overloaded", wait=wait_s, interval=INTERVAL_S, next=then)
+        else:
+            worker.shed_after_s = None
+            shed = self._shed() - self.shed_before
+            said = f": {counted(shed, '# connection was|# connections were')} refused" if self.sheds else ""
+            worker.log.say("overload-over", seconds=overload.lasted_s, shed=said)
+
+    def _shed(self) -> int:
+        return self.worker.cell("refused_overload") + self.worker.cell("closed_overload")
+
+    def _relieve(self, limit_s: float) -> None:
+        """Nobody leads, and all threads are in calls that go on: do what the next leader would."""
+        self._relieve_ready()
+        if self.worker.gate.reasons == {Shut.SATURATED}:
+            for listener in self.listeners.values():
+                self._relieve_accept_queue(listener, limit_s)
+
+    def _relieve_accept_queue(self, listener: Listener, limit_s: float) -> None:
+        """Reset those that have waited for too long; the first one that has not is kept in hand."""
+        for _ in range(MOST_SHED):
+            if self.in_hand is None:
+                try:
+                    accepted, address = self._accept(listener)
+                except OSError:  # nobody waits; anything else is the next leader's to say
+                    return
+                self.in_hand = accepted, address, listener.index
+            waited_s = streams.quiet_s(self.in_hand[0])
+            self.worker.fresh_waited_s = waited_s
+            if waited_s is None or waited_s <= limit_s:
+                return
+            self._refuse(self.in_hand[0])
+            self.in_hand = None
+
+    def _let_in_hand_in(self) -> None:
+        if self.in_hand is not None:
+            accepted, address, listener = self.in_hand
+            self.in_hand = None
+            self.worker.count("accepted")
+            if self.let_in(accepted, address, listener):
+                self.worker.wakeup.wake()
+
+    def _relieve_ready(self) -> None:
+        tables = self.worker.tables
+        ready = tables.ready
+        for _ in range(min(len(ready), MOST_SHED)):
+            try:
+                fd, flags = ready.popleft()
+            except IndexError:  # somebody is back, and serves them
+                break
+            c = tables.parked.pop(fd, None)
+            if c is None:
+                if fd in tables.open:
+                    ready.append((fd, flags))  # somebody owns it; who leads next notes the event
+            elif c.greeted or not self.ending.is_stale(c):  # the user's `disconnected` is no work for us
+                tables.pending.discard(fd)  # what came meanwhile is read then
+                tables.parked[fd] = c
+                ready.append((fd, flags | MORE))
+            else:
+                self.ending.shed_unheard(c)
+        self.worker.wakeup.wake()  # who came back in between may have found `ready` empty, and polls
