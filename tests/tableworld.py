@@ -10,6 +10,7 @@ from interleavings import Stage
 from paceline.host.poller import IN
 from paceline.worker.connection import Connection, WayIn
 from paceline.worker.crew import Member
+from paceline.worker.ending import Ending
 from paceline.worker.loop import Loop
 from paceline.worker.serving import Reading, Serving
 from paceline.worker.tables import Tables
@@ -92,12 +93,20 @@ class World(Stage):
             assert not self.tables.parked
 
 
+class Patient:
+    """Stands where an Ending stands: nobody has waited for too long."""
+
+    def is_stale(self, _c: Connection) -> bool:
+        return False
+
+
 class WorldServing(Serving):
     """The real `on_pending`; what reads and parks is the world's."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.tables = world.tables
+        self.ending = cast("Ending", Patient())
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
         self.work(c, Reading.ONCE, me)

@@ -61,7 +61,7 @@ ROOMS: Mapping[str, Room] = {
         pure="roles lifecycle deadlines estimate messages balance overdue overload record admission",
         acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held held_secure "
         "last_resort lookout loop naming nearby plan probe process pushing receiving relief reports requests securing "
-        "serving shedding stacks tables target telling timing watcher worker",
+        "serving shedding stacks tables target telling timing watcher worker writing",
     ),
     "supervisor": Room(
         4,

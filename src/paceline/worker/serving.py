@@ -22,8 +22,8 @@ calls nobody looked, and that is not the peer's fault.
 answered.  No further: a peer that never stops sending must not hold the drain up.  Where connections are handed over
 instead, one with nothing in hand is left alone for the watcher (draining.py).
 
-How a connection ends is in ending.py.  Whatever raises in here is a bug of ours: it is logged and costs this one
-connection, not the thread.
+How replies go onto the wire is in writing.py, how a connection ends in ending.py.  Whatever raises in here is a bug of
+ours: it is logged and costs this one connection, not the thread.
 """
 
 from collections import deque
@@ -34,25 +34,22 @@ from typing import TYPE_CHECKING, Any
 from paceline.host import streams
 from paceline.host.poller import IN, Waiter
 from paceline.host.streams import RECEIVE_BYTES
-from paceline.wire import BadReply, Broken, Raw
+from paceline.wire import Broken, Raw
 from paceline.wire.hello import BEGINS as TLS_BEGINS
 from paceline.worker.calls import Calls
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.ending import Ending
-from paceline.worker.estimate import BATCH_BYTES
 from paceline.worker.files import Sending
 from paceline.worker.lifecycle import Event, State, after
 from paceline.worker.naming import Naming
 from paceline.worker.tables import EXPIRED
 from paceline.worker.timing import has_work
 from paceline.worker.worker import Worker
+from paceline.worker.writing import TURN_BYTES, Writing
 
 if TYPE_CHECKING:
     from paceline.worker.securing import Securing
-
-TURN_BYTES = BATCH_BYTES
-"""After so many bytes received and sent, a turn is over."""
 
 _MOVABLE_RESTS = (type(None), bytes, bytearray)
 
@@ -76,7 +73,6 @@ class Serving:
         self.worker = worker
         self.calls = Calls(worker)
         self.cut = worker.framing.cut
-        self.join = worker.framing.join
         # Cutting is what multiplies memory: 64 KiB of two-byte lines are a megabyte of messages.  Raw does not, and for
         # it alone the place of the cut matters.
         self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
@@ -84,6 +80,7 @@ class Serving:
         self.ending = Ending(worker, self.calls)
         self.naming = Naming(worker, self.ending)
         self.securing = _securing(worker, self.ending)
+        self.writing = Writing(worker, self.calls, self.ending)
         self.calls.on_taken = self.ending.forget
 
     def on_event(self, c: Connection, flags: int, me: Member) -> None:
@@ -165,7 +162,7 @@ class Serving:
         `is_due`: the watcher saw a deadline passing; if it still has then, the peer is cut off.
         """
         try:
-            self._work(c, reading, me, 0 if replies is None else self.put(c, replies, me), is_due)
+            self._work(c, reading, me, 0 if replies is None else self.writing.put(c, replies, me), is_due)
         except BaseException as error:  # noqa: BLE001 - a bug of ours
             self.ending.on_bug(c, error, me)
 
@@ -179,7 +176,7 @@ class Serving:
             reading = self.further(c)
         while not c.is_closed:  # its descriptor may be another connection's by now: nothing of it is put back
             if c.out is not None:
-                if not self.flush(c, me):
+                if not self.writing.flush(c, me):
                     if is_due and (watch := self.ending.timing.expired(c)):
                         return self.ending.expire(c, watch, me)
                     if not self.park(c):
@@ -189,7 +186,7 @@ class Serving:
                 return self.requeue(c, me)
             elif type(c.source) is Sending:
                 budget -= 1
-                sent = self.send_of_file(c, me)
+                sent = self.writing.send_of_file(c, me)
                 moved += sent or 0
                 if sent is None and not c.is_closed:
                     if is_due and (watch := self.ending.timing.expired(c)):
@@ -200,17 +197,17 @@ class Serving:
             elif c.source is not None:
                 replies, made = calls.next_pieces(c, budget, me)
                 budget -= made
-                moved += self.put(c, replies, me)
+                moved += self.writing.put(c, replies, me)
             elif c.phase is State.FRESH:
-                self.put(c, calls.greet(c, me), me)
+                self.writing.put(c, calls.greet(c, me), me)
             elif c.pushed is not None:
                 pushed = worker.pushing.take(c)
                 budget -= len(pushed)
-                moved += self.put(c, pushed, me)
+                moved += self.writing.put(c, pushed, me)
             elif c.queue:
                 replies, made = calls.run(c, budget, me)
                 budget -= made
-                moved += self.put(c, replies, me)
+                moved += self.writing.put(c, replies, me)
             elif c.uncut is not None and not worker.holds:
                 self.cut_next(c, me)
             elif c.phase is State.OPEN:
@@ -279,78 +276,6 @@ class Serving:
         else:
             self.worker.unread.add(c.fd)
         return True
-
-    def put(self, c: Connection, replies: list[bytes], me: Member) -> int:
-        """Put replies on the wire, as far as they go now; the rest waits in `c.out`.  How many bytes they are."""
-        if not replies or c.is_closed:
-            return 0
-        try:
-            joined = self.join(replies)
-            if type(joined) is not bytes:
-                joined = bytes(memoryview(joined))  # of a framing of the user's, which may use its buffer again
-        except BadReply as error:
-            # One of the user's may count wrongly.
-            good = replies[: error.index] if isinstance(error.index, int) else []
-            moved = self.put(c, good, me) if len(good) < len(replies) else 0
-            if not c.is_closed:
-                self.calls.refuse(c, f"what the framing cannot send ({error})", me)
-            return moved
-        except BaseException as error:  # noqa: BLE001 - a framing of the user's
-            self.calls.fail_in("the framing's join", c, error, me)
-            return 0
-        if joined and c.secrecy is not None:
-            joined = c.secrecy.seal(joined)
-            if c.secrecy.error is not None:  # nothing can be said any more, and a reply may have no end
-                self.ending.break_off(c, c.secrecy.error, me)
-        if joined:
-            c.out = joined if c.out is None else bytes(c.out) + joined
-            self.flush(c, me)
-        return len(joined)
-
-    def flush(self, c: Connection, me: Member) -> bool:
-        """Send what waits.  False: the peer takes no more for now, or is gone (then the connection is closed)."""
-        out = c.out
-        assert out is not None
-        words = me.words
-        try:
-            while out:
-                sent = streams.send(c.fd, out)
-                words[me.bytes_out] += sent
-                c.sent += sent
-                if sent == len(out):
-                    break
-                out = memoryview(out)[sent:]
-        except BlockingIOError:
-            c.out = out
-            return False
-        except OSError:
-            self.ending.lose(c, me)
-            return False
-        c.out = None
-        if c.armed:
-            c.armed = False
-            self.worker.poller.want_output(c.fd, False)
-        return True
-
-    def send_of_file(self, c: Connection, me: Member) -> int | None:
-        """Send a piece of the file that is the reply; how many bytes.  None: the peer takes no more now, or is gone."""
-        if c.secrecy is not None:  # the kernel cannot encrypt it on its way
-            piece = self.calls.read_of_file(c, TURN_BYTES, me)
-            c.out = c.secrecy.seal(piece) or None if piece else None
-            if c.secrecy.error is not None:
-                self.ending.break_off(c, c.secrecy.error, me)
-            return len(piece)
-        try:
-            sent = self.calls.send_of_file(c, TURN_BYTES, me)
-        except BlockingIOError:
-            c.out = b""  # room is waited for as for bytes that could not be sent
-            return None
-        except OSError:
-            self.ending.lose(c, me)
-            return None
-        me.words[me.bytes_out] += sent
-        c.sent += sent
-        return sent
 
     def read(self, c: Connection, reading: Reading, me: Member) -> Reading:
         """Receive once, into `c.uncut`.  How far to go on reading."""
