@@ -13,6 +13,7 @@ from paceline.chaos.books import Books
 from paceline.chaos.catalogue import TABLE, Loses
 from paceline.chaos.crew import Crew
 from paceline.chaos.drivers import DRIVERS
+from paceline.chaos.figures import timed
 from paceline.chaos.judge import Wound
 from paceline.chaos.plan import Plan
 from paceline.chaos.result import Rest, Result, judge_rest
@@ -33,6 +34,8 @@ SETTLE_S = 1.5
 GIVE_UP = 10
 """After so many faults whose driver found something broken the run ends: each may have waited for long."""
 REST_S = 10.0
+FINE_S = 2.0
+"""Who looks for so long sees half a percent of a core: /proc counts in steps of 10 ms."""
 _ALWAYS_SAID = frozenset({"more-workers-than-cores", "root-kept"})
 """Warnings that are about the run, not about what is done in it."""
 
@@ -196,7 +199,9 @@ class _Conductor:
 
         def is_as_before() -> bool:
             seen = self._look_at_rest(0.0)
-            return not seen.zombies and seen.descriptors == before.descriptors and seen.threads == before.threads
+            workers = scene.rig.workers_changed()
+            is_so = seen.descriptors == before.descriptors and seen.threads == before.threads
+            return is_so and not seen.zombies and not workers
 
         with suppress(BrokenPromise):  # it is said below
             scene.wait_until(is_as_before, REST_S, "")
@@ -220,8 +225,10 @@ class _Conductor:
         )
         if self.servers > 1:  # the one of before is not there any more
             rest = Rest((after.descriptors[0],) * 2, after.threads, after.rss_bytes, after.zombies, after.idle_share)
-        for said in judge_rest(rest):
+        for said in [*judge_rest(rest), *scene.rig.workers_changed()]:
             self.books.breaks(said, 0, now())
+        if self.plan.idle_s >= FINE_S:
+            self.books.on_figure(timed("at rest", "processor", 100 * rest.idle_share, "% of a core", 0.5), 0, now())
         return rest
 
     # What is said

@@ -18,6 +18,7 @@ from paceline.chaos.rig import LATE_S, Post, Rig, wait_ended
 from paceline.chaos.schedule import Step
 from paceline.clock import now
 from paceline.spoken import framing_of
+from paceline.stats.histogram import Histogram
 from paceline.wire import Broken as BrokenBytes
 
 LOOK_S = 0.003
@@ -139,6 +140,7 @@ class Scene:
         self.may_end = False
         """The server may end now: somebody has seen to that."""
         self._is_halted = False
+        self._stretch: Histogram | None = None
         self.open_server()
 
     # The server
@@ -147,6 +149,7 @@ class Scene:
         """A new server, and the load goes there."""
         self.rig = Rig(self.plan, version)
         self.workers = self.plan.workers
+        self.rig.note_base()
         address = self.rig.address
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         places = [[int(family), [address.host, address.port]], [int(socket.AF_UNIX), self.rig.path]]
@@ -161,6 +164,14 @@ class Scene:
             self.wait_until(lambda: self._is_halted, self.plan.patience_s + HALT_S, "the load process did not halt")
             self.is_loaded = False
 
+    def stretch(self) -> Histogram:
+        """How long the load has waited for each reply since the last time that this was asked."""
+        self._stretch = None
+        self.crew.tell(mark=True)
+        self.wait_until(lambda: self._stretch is not None, LATE_S, "the load process did not say how long it waited")
+        assert self._stretch is not None
+        return self._stretch
+
     # Waiting
 
     def look(self, wait_s: float = 0.0) -> None:
@@ -172,6 +183,8 @@ class Scene:
                 self.result = message["result"]
             elif "halted" in message:
                 self._is_halted = True
+            elif "stretch" in message:
+                self._stretch = Histogram(message["stretch"])
             else:
                 self.books.on_heard(message, self.began_s)
         self.rig.log.look()
