@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Push = Callable[["Connection", bytes], None]
 
 GONE = -1
+MESSAGE_BYTES = 48
+"""What a message that waits takes besides its bytes: an object of bytes, and its place."""
 STATE_BYTES = 16 * 1024
 STATE_DEPTH = 32
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -89,7 +91,7 @@ class Connection:
 
     __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
                  "phase", "polled", "pushed", "pushed_bytes", "queue", "reason", "received", "rest", "sent", "source",
-                 "uncut", "watch", "way_in")  # fmt: skip
+                 "uncut", "waiting_bytes", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._peer: str | None = None
@@ -123,6 +125,8 @@ class Connection:
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
         """Bytes that were received and not yet cut: they come after `queue`."""
+        self.waiting_bytes = 0
+        """How much memory these two take, noted when it was parked with something unsent."""
         self.owed: int | None = None
         """In a drain: how many bytes of what it had sent are still to be read."""
         self.sent = 0
@@ -196,18 +200,25 @@ class Connection:
             return Owes.REST_OF_MESSAGE
         return Owes.NOTHING if self.messages else Owes.FIRST_BYTE
 
+    def note_waiting(self) -> None:
+        """It is parked with something unsent: so much its messages take that are not answered yet."""
+        queue, uncut = self.queue or (), self.uncut
+        kept = sum(map(len, queue)) + MESSAGE_BYTES * len(queue)
+        self.waiting_bytes = kept + (0 if uncut is None else len(uncut))
+
     @property
     def kept_bytes(self) -> int:
-        """How much is kept for it: what it does not read, and what it has not finished."""
+        """How much is kept for it: what it does not read, what waits behind that, and what it has not finished."""
         out, rest = self.out, self.rest
-        kept = max(self.pushed_bytes, 0) + (0 if out is None else len(out))
+        kept = max(self.pushed_bytes, 0) + (0 if out is None else len(out) + self.waiting_bytes)
         return kept + (len(rest) if isinstance(rest, bytes | bytearray) else 0)
 
     @property
     def progress(self) -> int:
         """What changes when the peer does what it owes; of one that owes nothing, also when something is sent to it."""
         if self.out is not None:
-            return self.sent
+            # What its side has acknowledged: that there was room left in our kernel's buffer is not its doing.
+            return self.sent - streams.unsent_bytes(self.fd)
         return self.messages + self.sent if self.messages and self.rest is None else self.messages
 
 
