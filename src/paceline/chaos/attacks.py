@@ -161,8 +161,8 @@ def _check(gang: Any, peer: Peer, data: bytes, _at_s: float) -> None:
 KINDS: Mapping[str, Kind] = {
     "drip": Kind(_drip, _drop),
     "mute": Kind(_nothing),
-    "unread": Kind(lambda _gang, _peer: b"!stream %d\n" % REPLY_BYTES, is_deaf=True, window=4096),
-    "pile": Kind(lambda _gang, _peer: b"!stream %d\n" % REPLY_BYTES + b"ab\n" * (TINY // 3), is_deaf=True, window=4096),
+    "unread": Kind(lambda _gang, _peer: b"!stream %d\n" % REPLY_BYTES, is_deaf=True, window=0),
+    "pile": Kind(lambda _gang, _peer: b"!stream %d\n" % REPLY_BYTES + b"ab\n" * (TINY // 3), is_deaf=True, window=0),
     "quiet": Kind(lambda _gang, _peer: b"!who\n", on_data=_greeted, stands_at_once=False),
     "linger": Kind(lambda _gang, _peer: b"!close\n", is_deaf=True),
     "early": Kind(_early, on_data=_collect, on_over=_is_whole, at_once=50, streams=True, waits=True),

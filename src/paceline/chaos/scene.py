@@ -149,12 +149,19 @@ class Scene:
         """A new server, and the load goes there."""
         self.rig = Rig(self.plan, version)
         self.workers = self.plan.workers
+        self._wait_first()
         self.rig.note_base()
         address = self.rig.address
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         places = [[int(family), [address.host, address.port]], [int(socket.AF_UNIX), self.rig.path]]
         self.crew.tell(places=places, server=self.rig.pid, folder=self.rig.folder)
         self.is_loaded = True
+
+    def _wait_first(self) -> None:
+        """It listens; its board says a moment later that all workers serve."""
+        until_s = now() + LATE_S
+        while len(self.rig.serving()) < self.workers and not self.rig.has_ended() and now() < until_s:
+            self.rig.pause(LOOK_S)
 
     def halt(self) -> None:
         """All clients of the load hang up."""

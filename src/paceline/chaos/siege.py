@@ -28,9 +28,10 @@ FLOOR_MS = 250.0
 
 
 class Siege:
-    """One of them; `count` attackers."""
+    """One of them; `count` attackers.  `ends`: the cell of the board in which the server counts those that it ends."""
 
-    def __init__(self, scene: Scene, step: Step) -> None:
+    def __init__(self, scene: Scene, step: Step, ends: str = "closed_timeout") -> None:
+        self.ends = ends
         self.scene, self.step = scene, step
         self.name = step.fault.name
         self.count = scene.plan.attackers or step.fault.attackers
@@ -43,10 +44,10 @@ class Siege:
         self.quiet, self.quiet_share = scene.stretch(), share.so_far()
         self.before_bytes = procfs.anonymous_of(self.pids)
         self.before_threads = self.most_threads = self._threads()
-        self.closed_before = scene.rig.total("closed_timeout")
+        self.ended_before = scene.rig.total(ends)
         self.share = procfs.Share(self.pids)
         self.begun_s = now()
-        self.closed_at_s: list[float] = []
+        self.ended_at_s: list[float] = []
         """When the server has ended each that was over its time."""
 
     # The attackers
@@ -66,11 +67,15 @@ class Siege:
         def look() -> object:
             mob.look()
             self.most_threads = max(self.most_threads, self._threads())
-            closed = self.scene.rig.total("closed_timeout") - self.closed_before
-            self.closed_at_s += [now()] * (closed - len(self.closed_at_s))
+            ended = self.scene.rig.total(self.ends) - self.ended_before
+            self.ended_at_s += [now()] * (ended - len(self.ended_at_s))
             return check()
 
         self.scene.wait_until(look, within_s, what)
+
+    def all_ended(self) -> bool:
+        """So the server says."""
+        return len(self.ended_at_s) >= self.count
 
     def hold(self, mob: Mob, seconds: float) -> None:
         until_s = now() + seconds
@@ -116,7 +121,8 @@ class Siege:
         else:
             self.told("p99 of the others", found_ms, "ms")
         self.told("processor of the workers", 100 * self.share.so_far(), "% of a core")
-        self.counted("threads more", self.most_threads - self.before_threads, MORE_THREADS * len(self.pids))
+        if self.name != "errors":  # strace stops each thread at each call, so that all calls look as if they blocked
+            self.counted("threads more", self.most_threads - self.before_threads, MORE_THREADS * len(self.pids))
         if [post.pid for post in self.scene.rig.serving()] != self.pids:
             raise BrokenPromise(f"of the workers {self.pids} not all have survived")
 
