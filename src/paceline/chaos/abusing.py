@@ -10,17 +10,14 @@ from typing import Any
 from paceline.chaos.rig import LATE_S
 from paceline.chaos.scene import BrokenPromise, Scene
 from paceline.chaos.schedule import Step
-from paceline.chaos.siege import NET, Siege
+from paceline.chaos.siege import EACH_S, NET, STAND_S, Siege
 from paceline.clock import now
 from paceline.errors import HostError
 
-STAND_S = 60.0
 LINGER_S = 2.0
 """How long the server waits for the end of those to whom it has said its own (worker/deadlines.py)."""
 SENT_BYTES = 8 << 10
 """What each of `pile` has sent, about."""
-EACH_S = 0.02
-"""Whoever is through by itself may take so long, of a thousand times what most take."""
 
 
 def drip(scene: Scene, step: Step) -> None:
@@ -36,6 +33,7 @@ def mute(scene: Scene, step: Step) -> None:
 def _until_ended(scene: Scene, step: Step, goal_ms: float | None = None, ratio: float | None = None) -> None:
     siege, limit_s = Siege(scene, step), scene.plan.deadline_s
     with siege.attacked() as mob:
+        siege.wait_stand(mob)
         siege.wait(mob, lambda: mob.all_over, limit_s + STAND_S + LATE_S, "not all attackers were ended")
         stretch = scene.stretch()
         result = siege.end(mob)
@@ -57,7 +55,7 @@ def pile(scene: Scene, step: Step) -> None:
 def _not_reading(scene: Scene, step: Step, goal_kib: float) -> None:
     siege, limit_s = Siege(scene, step), scene.plan.deadline_s
     with siege.attacked() as mob:
-        siege.wait(mob, lambda: mob.all_stand, STAND_S, "not all attackers could connect")
+        siege.wait_stand(mob)
         siege.hold(mob, limit_s / 2)
         siege.note_memory(goal_kib)
         # With no room left, a client hears of its end late or never: the server says how many it has ended.
@@ -72,8 +70,7 @@ def quiet(scene: Scene, step: Step) -> None:
     """One message each, and then nothing."""
     siege = Siege(scene, step)
     with siege.attacked() as mob:
-        siege.wait(mob, lambda: mob.all_stand, STAND_S + siege.count * EACH_S, "not all could connect")
-        scene.stretch()
+        siege.wait_stand(mob)
         siege.hold(mob, scene.plan.hold_s)
         stretch = scene.stretch()
         siege.note_memory(0.75)
@@ -87,6 +84,7 @@ def linger(scene: Scene, step: Step) -> None:
     """They are answered, are told the end, and do not go."""
     siege = Siege(scene, step, ends="closed_handler")
     with siege.attacked() as mob:
+        siege.wait_stand(mob)
         # Its kernel keeps such a connection for a minute, on its own; the server is through with it.
         siege.wait(mob, siege.all_ended, LINGER_S + STAND_S, "not all attackers were ended")
         stretch = scene.stretch()
@@ -146,10 +144,10 @@ def flood(scene: Scene, step: Step) -> None:
     siege = Siege(scene, step)
     with siege.attacked() as mob:
         siege.wait(mob, lambda: mob.all_over, scene.plan.hold_s + STAND_S, "the attackers were not through")
-        stretch, took_s = scene.stretch(), now() - siege.begun_s
+        stretch = scene.stretch()
         result = siege.end(mob)
     siege.note_others(stretch, ratio=2.0)
-    siege.told("connections a second", result["connected"] / took_s)
+    siege.told("connections a second", result["connected"] / scene.plan.hold_s)
     siege.told("of them refused", 100 * len(result["lasted_s"]) / max(1, result["connected"]), "%")
 
 
@@ -160,7 +158,7 @@ def sever(scene: Scene, step: Step) -> None:
         raise HostError("the fault 'sever' kills connections with ss(8), which is not installed (iproute2)")
     siege = Siege(scene, step)
     with siege.attacked() as mob:
-        siege.wait(mob, lambda: mob.all_stand, STAND_S, "not all attackers could connect")
+        siege.wait_stand(mob)
         words = [ss, "-K", "-t", "state", "established", "src", f"127.{NET}.0.0/16"]
         words += ["dport", "=", f":{scene.rig.address.port}"]
         killed = subprocess.run(words, capture_output=True, text=True, check=False)

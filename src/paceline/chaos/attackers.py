@@ -19,12 +19,12 @@ import select
 import signal
 import socket
 import sys
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paceline.chaos.attacks import KINDS, UNREAD_BYTES, Kind, Peer, ask, cut_off
+from paceline.chaos.attacks import KINDS, UNREAD_BYTES, Kind, Peer, ask, cut_off, has_refused
 from paceline.clock import now
 
 TOLD_EVERY_S = 0.1
@@ -33,6 +33,7 @@ PER_SOURCE = 20_000
 _BIND_ADDRESS_NO_PORT = 24
 """The port is chosen when it connects, from those that are free for that place (ip(7))."""
 DIAL_S = 20.0
+FLOOD_OPEN = 2_000
 WRONGS = 10
 
 
@@ -86,26 +87,19 @@ class Gang:
 
     # The loop
 
-    @property
-    def wanted(self) -> int:
-        """How many there are to be until now."""
-        if self.order.kind != "flood":
-            return self.order.count
-        return int(self.order.count * min(now() - self.begins_s, self.order.hold_s))
-
     def run(self) -> None:
         if self.order.kind in ("churn", "tear"):
             self._cut_off_all()
+        elif self.order.kind == "flood":
+            self._flood()
         while not self.is_stopped:
-            while self.started < self.wanted and self.dialling < self.kind.at_once:
+            while self.started < self.order.count and self.dialling < self.kind.at_once:
                 if self.kind.streams and len(self.peers) >= self.kind.at_once:
                     break
                 self._dial()
             at_s = now()
             self._on_time(at_s)
-            wait_s = 0.001 if self.order.kind == "flood" else TOLD_EVERY_S
-            if self.timers:
-                wait_s = max(0.0, min(self.timers[0][0] - at_s, wait_s))
+            wait_s = TOLD_EVERY_S if not self.timers else max(0.0, min(self.timers[0][0] - at_s, TOLD_EVERY_S))
             for fd, flags in self.epoll.poll(wait_s, 512):
                 if fd == self.control.fileno():
                     self._on_told()
@@ -133,9 +127,7 @@ class Gang:
 
     def _report(self) -> None:
         at_s, count = now(), self.order.count
-        is_through = self.order.kind == "flood" and at_s - self.begins_s >= self.order.hold_s
-        through = self.started - len(self.peers) if self.order.kind != "flood" else 0
-        are_over = through >= count or (is_through and not self.dialling)
+        are_over = self.started - len(self.peers) >= count
         if not are_over and at_s - self.told_s < TOLD_EVERY_S:
             return
         if self.standing + len(self.lasted_s) + sum(self.troubles.values()) >= count and not self.kind.streams:
@@ -308,6 +300,33 @@ class Gang:
             self.started += 1
             if number % 64 == 0:
                 self._report()
+
+    def _flood(self) -> None:
+        """So many a second; the newest stay open, as far as the server lets them."""
+        place, poll = (self.order.host, self.order.port), select.poll()
+        poll.register(self.control, select.POLLIN)
+        newest: deque[socket.socket] = deque()
+        while (since_s := now() - self.begins_s) < self.order.hold_s and not poll.poll(0):
+            due = int(self.order.count * since_s) - self.dialled
+            if due <= 0:
+                select.select([], [], [], 0.0005)
+            for _ in range(min(due, 100)):
+                self.dialled += 1
+                each = socket.socket()
+                self.bind(each, self._source(0))
+                each.connect(place)
+                newest.append(each)
+                if len(newest) > FLOOD_OPEN:
+                    self._count_refused(newest.popleft())
+            self._report()
+        while newest:
+            self._count_refused(newest.popleft())
+        self.connected, self.started = self.dialled, self.order.count
+
+    def _count_refused(self, each: socket.socket) -> None:
+        if has_refused(each):
+            self.lasted_s.append(0.0)
+        each.close()
 
     # The end
 

@@ -171,9 +171,18 @@ KINDS: Mapping[str, Kind] = {
     ),
     "sever": Kind(lambda gang, _peer: b"!who\nhal"[: gang.chance.randrange(9)]),
     "errors": Kind(_first, _ask, _check, renews=True),
-    "flood": Kind(_nothing, at_once=500),
 }
-"""By name of the fault.  Whoever resets at once has no place in the loop: attackers.py, `churn` and `tear`."""
+"""By name of the fault.  Whoever resets at once has no place in the loop: attackers.py, `churn` and `tear`; and those of `flood` are too many for it."""
+
+
+def has_refused(each: socket.socket) -> bool:
+    """The server has reset it since."""
+    try:
+        return each.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def cut_off(gang: Any, place: Any, source: str, chance: random.Random | None) -> None:

@@ -12,12 +12,11 @@ from paceline.chaos import procfs
 from paceline.chaos.rig import LATE_S
 from paceline.chaos.scene import Scene
 from paceline.chaos.schedule import Step
-from paceline.chaos.siege import NET, Siege
+from paceline.chaos.siege import NET, STAND_S, Siege
 from paceline.chaos.starving import limited
 from paceline.clock import now
 from paceline.errors import HostError
 
-STAND_S = 60.0
 ROUND_S = 1.0
 """So long the same errors are injected, for the connections that there are then."""
 RATE = (20, 100)
@@ -66,7 +65,7 @@ def errors(scene: Scene, step: Step) -> None:
         raise HostError("the fault 'errors' makes system calls fail with strace(1), which is not installed")
     siege, chance = Siege(scene, step), step.chance()
     with siege.attacked() as mob:
-        siege.wait(mob, lambda: mob.all_stand, STAND_S, "not all attackers could connect")
+        siege.wait_stand(mob)
         until_s = now() + scene.plan.hold_s
         injected = 0
         while now() < until_s:

@@ -211,7 +211,7 @@ class _Conductor:
             share = procfs.Share(pids)
             scene.pause(self.plan.idle_s)
             shares.append(share.so_far())
-            return shares[-1] < 0.02
+            return shares[-1] < (0.005 if self.plan.idle_s >= FINE_S else 0.02)
 
         with suppress(BrokenPromise):
             scene.wait_until(is_idle, 3 * self.plan.idle_s, "")

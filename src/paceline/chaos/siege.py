@@ -17,6 +17,9 @@ from paceline.chaos.schedule import Step
 from paceline.clock import now
 from paceline.stats.histogram import Histogram
 
+STAND_S = 60.0
+EACH_S = 0.02
+"""Attackers come within that time, and so much more for each."""
 QUIET_S = 2.0
 """How long it is looked at without an abuse, before it."""
 NET = 2
@@ -47,6 +50,8 @@ class Siege:
         self.ended_before = scene.rig.total(ends)
         self.share = procfs.Share(self.pids)
         self.begun_s = now()
+        self.coming = Histogram()
+        """How long the load waited while they came, where they stand afterwards."""
         self.ended_at_s: list[float] = []
         """When the server has ended each that was over its time."""
 
@@ -72,6 +77,11 @@ class Siege:
             return check()
 
         self.scene.wait_until(look, within_s, what)
+
+    def wait_stand(self, mob: Mob) -> None:
+        """Until all attackers are there."""
+        self.wait(mob, lambda: mob.all_stand, STAND_S + self.count * EACH_S, "not all attackers could connect")
+        self.coming = self.scene.stretch()
 
     def all_ended(self) -> bool:
         """So the server says."""
@@ -113,6 +123,8 @@ class Siege:
         self.told("attackers", self.count)
         quiet_ms, found_ms = _p99(self.quiet), _p99(stretch)
         self.told("p99 without it", quiet_ms, "ms")
+        if self.coming.count:
+            self.told("p99 of the others while they come", _p99(self.coming), "ms")
         if ratio is not None:
             goal = ratio * quiet_ms
             self.note(Figure(self.name, "p99 of the others", found_ms, "ms", goal, max(10 * goal, FLOOR_MS)))
