@@ -89,9 +89,9 @@ ROOMS: Mapping[str, Room] = {
     "console": Room(5, acts=ACTS),
     "chaos": Room(
         6,
-        pure="books catalogue judge messages plan report result schedule tally target",
-        acts="asking barren client crew drivers ending killing load log peers procfs renewing rig run scene starving "
-        "stopping",
+        pure="books catalogue figures judge messages plan report result schedule tally target",
+        acts="abusing asking attackers attacks barren client crew disturbing drivers ending killing load log mob peers "
+        "procfs renewing rig run scene siege starving stopping",
     ),
     "lab": Room(
         6,

@@ -172,7 +172,7 @@ KINDS: Mapping[str, Kind] = {
     "sever": Kind(lambda gang, _peer: b"!who\nhal"[: gang.chance.randrange(9)]),
     "errors": Kind(_first, _ask, _check, renews=True),
 }
-"""By name of the fault.  Whoever resets at once has no place in the loop: attackers.py, `churn` and `tear`; and those of `flood` are too many for it."""
+"""By name of the fault.  `churn`, `tear` and `flood` are too many for a loop (attackers.py)."""
 
 
 def has_refused(each: socket.socket) -> bool:

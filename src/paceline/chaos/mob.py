@@ -1,6 +1,5 @@
 """The processes of attackers, as a fault sees them: apart from the one that measures.  One thread."""
 
-import resource
 from contextlib import suppress
 from typing import Any, Self
 
@@ -16,8 +15,7 @@ KEPT_DESCRIPTORS = 100
 
 def most_each() -> int:
     """How many attackers one process can have: each takes a descriptor."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_EACH if hard == resource.RLIM_INFINITY else max(1, min(MOST_EACH, hard - KEPT_DESCRIPTORS))
+    return max(1, min(MOST_EACH, descriptors.most_allowed() - KEPT_DESCRIPTORS))
 
 
 class Mob:

@@ -109,6 +109,8 @@ class Rig:
                 "probe": probe,
                 "probe-reply": reply,
             }
+        if plan.attackers:
+            options["max-connections"] = min(plan.most_connections(), descriptors.most_allowed() - KEPT_DESCRIPTORS)
         options |= dict(need.format(**plan.needs()).split("=", 1) for fault in plan.faults for need in fault.needs)
         words += ["--bind=127.0.0.1:0", f"--bind=unix:{self.path}"]
         words += [f"--{name}={value}" for name, value in options.items()]

@@ -14,6 +14,7 @@ PROBE, PROBE_REPLY = "?probe", "well"
 _GOOD = '''\
 import ctypes
 import os
+import signal
 import threading
 import time
 import warnings
@@ -22,6 +23,7 @@ from paceline import Close
 
 VERSION = {version}
 KEPT = []
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as some programs do: the server has to bear that
 PIECE = b"x" * (32 << 10)
 warnings.simplefilter("ignore", DeprecationWarning)  # that it forks with threads is what it is asked for
 

@@ -20,6 +20,12 @@ def limit() -> int:
     return _NO_LIMIT if soft == resource.RLIM_INFINITY else soft
 
 
+def most_allowed() -> int:
+    """How many may be allowed at most (hard RLIMIT_NOFILE)."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_LIMIT if hard == resource.RLIM_INFINITY else hard
+
+
 @contextlib.contextmanager
 def allowed(needed: int) -> Iterator[None]:
     """Processes that are started meanwhile may have so many, or as many as can be allowed (hard RLIMIT_NOFILE)."""
