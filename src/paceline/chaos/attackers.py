@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paceline.chaos.attacks import KINDS, UNREAD_BYTES, Kind, Peer, ask, cut_off, has_refused
+from paceline.chaos.attacks import KINDS, RESETS, UNREAD_BYTES, Kind, Peer, ask, cut_off, has_refused
 from paceline.clock import now
 
 TOLD_EVERY_S = 0.1
@@ -326,6 +326,7 @@ class Gang:
     def _count_refused(self, each: socket.socket) -> None:
         if has_refused(each):
             self.lasted_s.append(0.0)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESETS)
         each.close()
 
     # The end
@@ -337,6 +338,8 @@ class Gang:
         left = list(self.peers.values())
         for peer in left:
             self.begun_s.append(peer.begun_s)
+            # A reset: an ordinary end of thousands would leave as many ports in TIME_WAIT (tcp(7)).
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESETS)
             peer.socket.close()
         self.tell(
             result={

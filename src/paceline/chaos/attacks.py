@@ -24,6 +24,8 @@ TINY = 8 << 10
 DROP_S = 1.0
 """From one byte to the next of those who drip."""
 ASK_S = 0.05
+RESETS = b"\1\0\0\0\0\0\0\0"
+"""struct linger: to close is to reset (socket(7))."""
 
 
 @dataclass(slots=True)
@@ -188,7 +190,7 @@ def has_refused(each: socket.socket) -> bool:
 def cut_off(gang: Any, place: Any, source: str, chance: random.Random | None) -> None:
     """Connect and break off: at once, or after a random part of some lines, and some of the replies."""
     with socket.socket() as each:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESETS)
         gang.bind(each, source)
         each.connect(place)
         if chance is not None:
