@@ -158,6 +158,15 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
     hold_s = value_of("--hold", _HOLD, given["hold"], 3.0)
     faults = chosen(names, is_ours=target is None)
     has_abuses = any(fault.attackers for fault in faults)
+    deadline_s = value_of("--deadline", _DEADLINE, given["deadline"], 3.0)
+    connections = value_of("--connections", _CONNECTIONS, given["connections"], 100)
+    rate = value_of("--rate", _RATE, given["rate"], 500.0)
+    timed = [fault.name for fault in faults if any("{deadline}" in need for need in fault.needs)]
+    if timed and connections / rate > deadline_s / 2:
+        raise UsageError(
+            f"its clients speak every {connections / rate:g} s, and --faults {','.join(timed)} ends who says nothing "
+            f"for {deadline_s:g} s: have fewer --connections, a higher --rate, or a longer --deadline"
+        )
     return Plan(
         seed=secrets.randbelow(1 << 32) if seed is None else seed,
         faults=faults,
@@ -167,12 +176,12 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
         pause_s=value_of("--pause", _PAUSE, given["pause"], 0.3),
         attackers=value_of("--attackers", _ATTACKERS, given["attackers"], 0),
         hold_s=hold_s,
-        deadline_s=value_of("--deadline", _DEADLINE, given["deadline"], 3.0),
+        deadline_s=deadline_s,
         patience_s=15.0 + hold_s if has_abuses else 15.0,
         idle_s=5.0 if has_abuses else 1.0,
-        connections=value_of("--connections", _CONNECTIONS, given["connections"], 100),
+        connections=connections,
         workers=value_of("--workers", _WORKERS, given["workers"], 2),
-        rate=value_of("--rate", _RATE, given["rate"], 500.0),
+        rate=rate,
         message=_message(given["message"]),
         framing=framing,
         is_framing_told=is_told,
