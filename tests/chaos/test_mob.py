@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ def served(serve: Serve) -> Iterator[tuple[str, int]]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, suppress(OSError):  # it has broken off
                     serve(connection)
 
         thread = threading.Thread(target=run)
