@@ -58,7 +58,7 @@ ROOMS: Mapping[str, Room] = {
     "scoreboard": Room(2, pure="fields layout snapshot", acts="board"),
     "worker": Room(
         3,
-        pure="roles lifecycle deadlines estimate messages balance overdue record admission",
+        pure="roles lifecycle deadlines estimate messages balance overdue packed record admission",
         acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held last_resort "
         "lookout loop naming nearby plan probe process pushing receiving relief reports requests serving stacks tables "
         "target telling timing watcher worker",

@@ -183,6 +183,14 @@ class Watched(Numbers):
         self.left += 1
 
 
+def test_of_a_reply_in_pieces_no_more_is_kept_than_some_of_them() -> None:
+    with bed(lambda _message: [bytes(1_000)] * 2_000, framing=ByteByByte()) as worker:
+        client = worker.connect(send_buffer=4096)
+        client.sendall(b"x")
+        assert worker.wait_stuck().kept_bytes <= 65_000
+        receive_exactly(client, 2_000_000)
+
+
 @pytest.mark.parametrize("kind", ["pair", "tcp"])
 def test_a_peer_that_takes_nothing_for_the_write_timeout_is_cut_off(kind: str) -> None:
     handler = Watched()

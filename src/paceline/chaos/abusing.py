@@ -102,7 +102,7 @@ def early(scene: Scene, step: Step) -> None:
 
 def offspring(scene: Scene, step: Step) -> None:
     """A process that the handler has made keeps a copy of the socket; the client sees the end all the same."""
-    siege = Siege(scene, step)
+    siege = Siege(scene, step, blocks=True)
     with siege.attacked() as mob:
         siege.wait(mob, lambda: mob.all_over, STAND_S + siege.count * 0.5, "not all saw the end")
         stretch = scene.stretch()

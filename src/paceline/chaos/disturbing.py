@@ -63,7 +63,8 @@ def errors(scene: Scene, step: Step) -> None:
     strace = shutil.which("strace")
     if strace is None:
         raise HostError("the fault 'errors' makes system calls fail with strace(1), which is not installed")
-    siege, chance = Siege(scene, step), step.chance()
+    # Strace stops each thread at each of these calls.
+    siege, chance = Siege(scene, step, blocks=True), step.chance()
     with siege.attacked() as mob:
         siege.wait_stand(mob)
         until_s = now() + scene.plan.hold_s

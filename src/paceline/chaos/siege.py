@@ -25,16 +25,20 @@ QUIET_S = 2.0
 NET = 2
 """Attackers come from 127.2.x.x, so that they can be told from the load."""
 MORE_THREADS = 2
-"""A worker that computes may have so many more than before; attackers hold none."""
+"""A worker that is busy may have so many more than before; attackers hold none."""
 FLOOR_MS = 250.0
 """A promise about a ratio of times is not broken below that: half a millisecond doubles easily."""
 
 
 class Siege:
-    """One of them; `count` attackers.  `ends`: the cell of the board in which the server counts those that it ends."""
+    """One of them; `count` attackers.
 
-    def __init__(self, scene: Scene, step: Step, ends: str = "closed_timeout") -> None:
-        self.ends = ends
+    ends    the cell of the board in which the server counts those that it ends
+    blocks  calls block, or look as if they did, so that threads are made for them
+    """
+
+    def __init__(self, scene: Scene, step: Step, ends: str = "closed_timeout", *, blocks: bool = False) -> None:
+        self.ends, self.blocks = ends, blocks
         self.scene, self.step = scene, step
         self.name = step.fault.name
         self.count = scene.plan.attackers or step.fault.attackers
@@ -133,8 +137,9 @@ class Siege:
         else:
             self.told("p99 of the others", found_ms, "ms")
         self.told("processor of the workers", 100 * self.share.so_far(), "% of a core")
-        if self.name != "errors":  # strace stops each thread at each call, so that all calls look as if they blocked
-            self.counted("threads more", self.most_threads - self.before_threads, MORE_THREADS * len(self.pids))
+        if not self.blocks:
+            more, goal = self.most_threads - self.before_threads, MORE_THREADS * len(self.pids)
+            self.note(Figure(self.name, "threads more", more, "", goal, max(goal, self.count // 10)))
         if [post.pid for post in self.scene.rig.serving()] != self.pids:
             raise BrokenPromise(f"of the workers {self.pids} not all have survived")
 

@@ -11,6 +11,7 @@ from paceline.errors import UsageError
 from paceline.host import streams
 from paceline.worker.deadlines import Owes, Watch
 from paceline.worker.lifecycle import State
+from paceline.worker.packed import Packed, kept_by, packed
 
 if TYPE_CHECKING:
     from collections import deque
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     Push = Callable[["Connection", bytes], None]
 
 GONE = -1
-MESSAGE_BYTES = 48
-"""What a message that waits takes besides its bytes: an object of bytes, and its place."""
 STATE_BYTES = 16 * 1024
 STATE_DEPTH = 32
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -121,7 +120,7 @@ class Connection:
         """Bytes received while a message was unfinished (for the minimum rate), or dropped while lingering."""
         self.out: bytes | memoryview | None = None
         """What could not be sent yet; empty: only room for it is waited for, for a file."""
-        self.queue: deque[bytes] | None = None
+        self.queue: deque[bytes] | Packed | None = None
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
         """Bytes that were received and not yet cut: they come after `queue`."""
@@ -201,10 +200,11 @@ class Connection:
         return Owes.NOTHING if self.messages else Owes.FIRST_BYTE
 
     def note_waiting(self) -> None:
-        """It is parked with something unsent: so much its messages take that are not answered yet."""
-        queue, uncut = self.queue or (), self.uncut
-        kept = sum(map(len, queue)) + MESSAGE_BYTES * len(queue)
-        self.waiting_bytes = kept + (0 if uncut is None else len(uncut))
+        """It is parked with something unsent: its messages that are not answered yet may wait for long."""
+        queue, uncut = self.queue, self.uncut
+        if queue:
+            self.queue = queue = packed(queue)
+        self.waiting_bytes = (kept_by(queue) if queue else 0) + (0 if uncut is None else len(uncut))
 
     @property
     def kept_bytes(self) -> int:
