@@ -117,12 +117,12 @@ def churn(scene: Scene, step: Step) -> None:
 
 
 def tear(scene: Scene, step: Step) -> None:
-    """At random places of what they send, and of what they are sent."""
-    _until_through(scene, step)
+    """At random places of what they send, and of what they are sent; some of their calls block."""
+    _until_through(scene, step, blocks=True)
 
 
-def _until_through(scene: Scene, step: Step) -> dict[str, Any]:
-    siege = Siege(scene, step)
+def _until_through(scene: Scene, step: Step, *, blocks: bool = False) -> dict[str, Any]:
+    siege = Siege(scene, step, blocks=blocks)
     before = scene.rig.total("connections")
     with siege.attacked() as mob:
         siege.wait(mob, lambda: mob.all_over, STAND_S + siege.count * EACH_S, "the attackers were not through")
