@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import eventually
+from leftovers import children_of, eventually
 from paceline.chaos.books import Broken
 from paceline.chaos.catalogue import chosen
 from paceline.chaos.plan import Plan
@@ -164,6 +164,29 @@ def test_an_interrupt_shows_what_was_found_so_far(number: signal.Signals, folder
     assert record["faults"]["kill"]["injected"] >= 1
     assert process.returncode == 0
     assert not list(folder.glob("paceline-chaos-*")), "nothing is left"
+
+
+def test_an_interrupt_ends_an_abuse_that_would_go_on(folder: Path) -> None:
+    words = [*COMMAND, "chaos", "--faults", "quiet", "--attackers", "5", "--hold", "1h", "-c", "20", "--json"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, process_group=0
+    ) as process:
+        try:
+            eventually(lambda: has_attackers(process.pid), 30)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=40)
+        finally:
+            process.kill()
+    record = json.loads(output)
+    assert record["interrupted"]
+    assert record["broken"] == []
+    assert process.returncode == 0
+
+
+def has_attackers(pid: int) -> bool:
+    words = b"paceline.chaos.attackers"
+    return any(words in Path(f"/proc/{child}/cmdline").read_bytes() for child in children_of(pid))
 
 
 def test_when_it_is_killed_its_server_goes_with_it(folder: Path) -> None:

@@ -18,7 +18,7 @@ from paceline.chaos.judge import Wound
 from paceline.chaos.plan import Plan
 from paceline.chaos.result import Rest, Result, judge_rest
 from paceline.chaos.rig import LATE_S
-from paceline.chaos.scene import BrokenPromise, Scene
+from paceline.chaos.scene import BrokenPromise, Interrupted, Scene
 from paceline.chaos.schedule import Step, steps
 from paceline.chaos.tally import Tally
 from paceline.clock import now
@@ -66,6 +66,7 @@ class _Conductor:
         self.base: Rest | None = None
         self.failed = 0
         self.scene = Scene(plan, crew, books, self._on_look)
+        self.scene.interrupts = interrupts
 
     def close(self) -> None:
         self.scene.rig.close()
@@ -120,6 +121,8 @@ class _Conductor:
         scene.may_end = step.fault.ends
         try:
             took_s = DRIVERS[step.fault.name](scene, step)
+        except Interrupted:
+            return
         except BrokenPromise as broken:
             self.books.breaks(f"{step.fault.name}: {broken}", step.number, now())
             self.failed += 1

@@ -29,6 +29,10 @@ class BrokenPromise(Exception):
     """A fault found that something is not as it must be; the text says what."""
 
 
+class Interrupted(Exception):
+    """Somebody wants the run to end, and what is going on would take long."""
+
+
 class Caller:
     """A client of a fault's own.  Its calls wait, with a deadline; the load has its own clients."""
 
@@ -137,6 +141,8 @@ class Scene:
         self.progress: dict[str, int] = {"sent": 0, "answered": 0, "connected": 0}
         self.most_generations = 0
         self.result: dict[str, Any] | None = None
+        self.interrupts: list[int] = []
+        """Signals by which somebody has asked for the end of the run."""
         self.may_end = False
         """The server may end now: somebody has seen to that."""
         self._is_halted = False

@@ -12,7 +12,7 @@ from paceline.chaos.attackers import Order
 from paceline.chaos.figures import Figure, counted, timed
 from paceline.chaos.mob import Mob
 from paceline.chaos.rig import LATE_S
-from paceline.chaos.scene import BrokenPromise, Scene
+from paceline.chaos.scene import BrokenPromise, Interrupted, Scene
 from paceline.chaos.schedule import Step
 from paceline.clock import now
 from paceline.stats.histogram import Histogram
@@ -71,9 +71,11 @@ class Siege:
             yield mob
 
     def wait(self, mob: Mob, check: Callable[[], object], within_s: float, what: str) -> None:
-        """Hear the attackers, look at the workers, until it is true."""
+        """Hear the attackers, look at the workers, until it is true.  Raises Interrupted."""
 
         def look() -> object:
+            if self.scene.interrupts:
+                raise Interrupted
             mob.look()
             self.most_threads = max(self.most_threads, self._threads())
             ended = self.scene.rig.total(self.ends) - self.ended_before
