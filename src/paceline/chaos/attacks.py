@@ -200,3 +200,5 @@ def cut_off(gang: Any, place: Any, source: str, chance: random.Random | None) ->
                 if chance.random() < 0.3:
                     each.settimeout(0.001)
                     each.recv(chance.randrange(1, 4000))
+                if chance.random() < 0.3:
+                    each.shutdown(socket.SHUT_WR)  # then the next write to it is SIGPIPE's (tcp(7), EPIPE)
