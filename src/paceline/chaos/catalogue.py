@@ -103,7 +103,7 @@ ROWS: tuple[Fault, ...] = (
     _abuse("tear", "clients break off with a reset, at random places of messages and replies", 2000),
     _abuse("flood", "so many connections a second, of one address that may have only some", 1000, needs=("max-connections-per-address={connections}",)),
     _abuse("sever", "the kernel kills connections (ss -K)", 200),
-    _abuse("errors", "one system call in 20 to 100 fails (strace): reading, writing, accepting, waiting", 50, _says("accept-paused accept-failed")),
+    _abuse("errors", "one system call in 20 to 100 fails (strace): reading, writing, accepting", 50, _says("accept-paused accept-failed")),
 )  # fmt: skip
 
 TABLE: Mapping[str, Fault] = {row.name: row for row in ROWS}
