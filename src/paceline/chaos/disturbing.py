@@ -28,8 +28,8 @@ ERRORS = {
 }
 """What each call fails with; calls of anything but the attackers' connections and the listeners are let be.
 
-Not epoll_wait(2): a call in which strace ends gives ENOSYS, which nothing else does, and a thread ends of that.  That it
-is interrupted is what the fault `signals` does.
+Not epoll_wait(2): a call in which strace ends gives ENOSYS, which nothing else does, and a thread ends of that.  To
+interrupt it is what the fault `signals` does.
 """
 
 
