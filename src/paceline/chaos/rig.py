@@ -226,12 +226,15 @@ class Rig:
         self.base = {post.pid: procfs.descriptors_of(post.pid) for post in self.serving()}
 
     def workers_changed(self) -> list[str]:
-        """What is not as it was when nobody was connected, of those workers that have been there since."""
+        """Which workers have more open than when nobody was connected, of those that have been there since.
+
+        One that had none left may have fewer for a while: it gives those away that it keeps in reserve.
+        """
         found = ((pid, before, procfs.descriptors_of(pid)) for pid, before in self.base.items())
         return [
             f"worker {pid} had {before} descriptors before, and has {after} afterwards"
             for pid, before, after in found
-            if after and after != before
+            if after > before
         ]
 
     def serving(self) -> list[Post]:
