@@ -31,7 +31,7 @@ _LONGEST_S = 32767
 
 UNSENT_BYTES = 256 * 1024
 """The kernel takes so much more than it can send to a peer, and no more: else one that does not read costs some MiB
-there, and the processor time to copy them (docs/decisions/0034)."""
+there, and the processor time to copy them (docs/decisions/0037)."""
 
 
 @dataclass(frozen=True, slots=True)
