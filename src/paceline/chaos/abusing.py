@@ -149,6 +149,7 @@ def flood(scene: Scene, step: Step) -> None:
         result = siege.end(mob)
     siege.note_others(stretch, ratio=2.0)
     siege.told("connections a second", result["connected"] / scene.plan.hold_s)
+    siege.counted("not connected", sum(result["troubles"].values()), 0)
     siege.told("of them refused", 100 * len(result["lasted_s"]) / max(1, result["connected"]), "%")
 
 

@@ -313,8 +313,17 @@ class Gang:
             for _ in range(min(due, 100)):
                 self.dialled += 1
                 each = socket.socket()
-                self.bind(each, self._source(0))
-                each.connect(place)
+                try:
+                    self.bind(each, self._source(0))
+                    each.connect(place)
+                except ConnectionResetError:  # refused before we were told that we are connected
+                    self.lasted_s.append(0.0)
+                    each.close()
+                    continue
+                except OSError as error:
+                    self.troubles[os.strerror(error.errno or 0)] += 1
+                    each.close()
+                    continue
                 newest.append(each)
                 if len(newest) > FLOOD_OPEN:
                     self._count_refused(newest.popleft())
