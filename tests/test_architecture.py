@@ -58,7 +58,7 @@ ROOMS: Mapping[str, Room] = {
     "scoreboard": Room(2, pure="fields layout snapshot", acts="board"),
     "worker": Room(
         3,
-        pure="roles lifecycle deadlines estimate messages balance overdue overload record admission",
+        pure="roles lifecycle deadlines estimate messages balance overdue overload packed record admission",
         acts="accepting assembly calls connection crew doorkeeper draining ending files gate giving held held_secure "
         "last_resort lookout loop naming nearby plan probe process pushing receiving relief reports requests securing "
         "serving shedding stacks tables target telling timing watcher worker writing",
@@ -89,9 +89,9 @@ ROOMS: Mapping[str, Room] = {
     "console": Room(5, acts=ACTS),
     "chaos": Room(
         6,
-        pure="books catalogue judge messages plan report result schedule tally target",
-        acts="asking barren client crew drivers ending killing load log peers procfs renewing rig run scene starving "
-        "stopping",
+        pure="books catalogue figures judge messages plan report result schedule tally target",
+        acts="abusing asking attackers attacks barren client crew disturbing drivers ending killing load log mob peers "
+        "procfs renewing rig run scene siege starving stopping",
     ),
     "lab": Room(
         6,

@@ -4,8 +4,10 @@ import pytest
 
 from paceline.chaos.catalogue import ROWS, TABLE, Loses, chosen
 from paceline.chaos.drivers import DRIVERS
+from paceline.chaos.plan import Plan
 from paceline.errors import UsageError
 from paceline.events import TABLE as EVENTS
+from paceline.settings.table import BY_KEY
 
 
 def test_each_fault_has_a_driver_and_each_driver_a_row() -> None:
@@ -27,6 +29,17 @@ def test_by_default_there_is_nothing_that_ends_the_server() -> None:
     assert found
     assert not any(row.ends for row in found)
     assert not any(row.ours for row in chosen([], is_ours=False))
+
+
+def test_an_abuse_costs_nobody_else_anything_and_needs_settings_that_there_are() -> None:
+    abuses = [row for row in ROWS if row.attackers]
+    assert abuses
+    assert all((row.loses, row.ours, row.is_default) == (Loses.NOTHING, True, False) for row in abuses)
+    plan = Plan(seed=1, faults=tuple(abuses))
+    for need in (need for row in abuses for need in row.needs):
+        name, value = need.format(**plan.needs()).split("=")
+        setting = BY_KEY[name.replace("-", "_")]
+        setting.kind.read(value)
 
 
 def test_faults_come_in_the_order_of_the_table_each_once() -> None:

@@ -15,6 +15,13 @@ def test_a_plan_survives_json() -> None:
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+def test_the_command_of_an_abuse_has_its_size() -> None:
+    plan = Plan(seed=7, faults=chosen(["drip"], is_ours=True), attackers=50, hold_s=2.0, deadline_s=4.0)
+    assert " --attackers 50 --hold 2s --deadline 4s " in plan.command()
+    assert plan.needs() == {"deadline": "4s", "connections": "300"}
+    assert plan.most_connections() == 1_150
+
+
 def test_the_command_repeats_all_that_matters() -> None:
     assert OURS.command() == (
         "paceline chaos --seed 7 --faults kill,reload --count 5 --connections 100 --workers 2 --rate 500 --pause 0.3s"

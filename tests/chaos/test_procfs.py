@@ -39,6 +39,13 @@ def test_what_a_process_has_open_is_found_by_its_name() -> None:
         os.close(fd)
 
 
+def test_memory_of_their_own() -> None:
+    before = procfs.anonymous_of([os.getpid()])
+    kept = bytearray(b"x" * (20 << 20))
+    assert procfs.anonymous_of([os.getpid()]) - before > len(kept) // 2
+    assert procfs.anonymous_of([]) == 0
+
+
 def test_the_share_of_a_core() -> None:
     share = procfs.Share([os.getpid()])
     used_s = process_cpu()

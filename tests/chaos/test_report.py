@@ -3,6 +3,7 @@
 from chaos.test_result import made
 from paceline.chaos.books import Books
 from paceline.chaos.catalogue import TABLE
+from paceline.chaos.figures import counted, timed
 from paceline.chaos.judge import How
 from paceline.chaos.report import progress_text, text_of
 from paceline.chaos.tally import Tally
@@ -49,6 +50,15 @@ def test_a_broken_promise_is_told_with_the_command_that_repeats_it() -> None:
         "\nrepeat it: paceline chaos --seed 7 --faults kill --for 60s --connections 100 --workers 2 --rate 500 "
         "--pause 0.3s\n"
     )
+
+
+def test_figures_of_an_abuse_stand_below_its_name() -> None:
+    books, tally = filled()
+    books.on_figure(timed("drip", "p99", 3.0, "ms", 50.0), 1, 1.0)
+    books.on_figure(counted("drip", "not ended", 0, 0), 1, 1.0)
+    lines = text_of(made(books, tally)).splitlines()
+    at = lines.index("  drip          p99: 3 ms (goal: ≤ 50 ms)")
+    assert lines[at + 1] == "                not ended: 0 (goal: ≤ 0)"
 
 
 def test_when_nothing_was_answered_that_is_said() -> None:

@@ -1,17 +1,25 @@
 """chaos/target.py: the application in the box does as it is told, and each broken version is broken in its way."""
 
 import os
+import signal
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from paceline import Close
 from paceline.chaos.target import BROKEN, PROBE, PROBE_REPLY, good
 
 
 def loaded(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "app"}
-    exec(compile(source, "app.py", "exec"), names)
+    before = signal.getsignal(signal.SIGPIPE)
+    with warnings.catch_warnings():
+        try:
+            exec(compile(source, "app.py", "exec"), names)
+        finally:
+            signal.signal(signal.SIGPIPE, before)  # it takes what the interpreter has set
     return names
 
 
@@ -30,6 +38,16 @@ def test_it_answers_the_probe_and_who() -> None:
     assert answer(b"!who", connection) == b"%d 3" % os.getpid()
     assert answer(b"!many 3", connection) == [b"x" * 1000] * 3
     assert connection.state is None, "what it is told is not counted"
+
+
+def test_large_replies_and_the_end() -> None:
+    answer = loaded(good(1))["answer"]
+    connection = SimpleNamespace(state=None)
+    assert sum(map(len, answer(b"!stream 100000", connection))) == 4 * (32 << 10), "whole pieces"
+    early = answer(b"!early 5", connection)
+    assert isinstance(early, Close)
+    assert early.reply == b"xxxxx"
+    assert isinstance(answer(b"!close", connection), Close)
 
 
 def test_more_memory_than_there_is() -> None:

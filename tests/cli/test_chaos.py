@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import eventually
+from leftovers import children_of, eventually
 from paceline.chaos.books import Broken
 from paceline.chaos.catalogue import chosen
 from paceline.chaos.plan import Plan
@@ -55,6 +55,12 @@ def test_every_option_arrives(planned: Callable[..., Plan], folder: Path) -> Non
     )  # fmt: skip
 
 
+def test_the_size_of_an_abuse(planned: Callable[..., Plan], folder: Path) -> None:
+    plan = planned("--faults", "drip", "--attackers", "2k", "--hold", "60s", "--deadline", "20s", "--count", "1")
+    assert (plan.attackers, plan.hold_s, plan.deadline_s) == (2_000, 60.0, 20.0)
+    assert plan.patience_s == 75.0, "who comes anew may have to wait until it is over"
+
+
 def test_a_target_of_the_user(planned: Callable[..., Plan], folder: Path) -> None:
     (folder / "app.py").write_text(
         "import paceline\n\n@paceline.message(framing='line')\ndef f(line):\n    return line\n"
@@ -79,6 +85,10 @@ def test_with_a_count_alone_there_is_no_end_by_time(planned: Callable[..., Plan]
         ("--count 0", "--count 0: must be a whole number from 1 to 10,000,000; the nearest right value is 1"),
         ("--faults kil", "there is no fault 'kil'; there is kill, segv, "),
         ("--rate 0", "--rate 0: must be messages per second, 0.1 to 100000"),
+        (
+            "--faults mute -c 2000 --rate 100",
+            "its clients speak every 20 s, and --faults mute ends who says nothing",
+        ),
         ("--echo", "--echo is for a TARGET of yours"),
         ("-m x", "--message is for a TARGET of yours"),
         ("nowhere:f", "nowhere:f cannot be served: no module named 'nowhere'"),
@@ -102,6 +112,7 @@ def test_the_list_of_faults(run: "Run") -> None:
     assert (ended.code, ended.err) == (0, "")
     assert "  *  kill        a worker is killed (SIGKILL)\n" in ended.out
     assert "may cost: nothing" in ended.out
+    assert "may cost: nothing; an abuse by 200\n" in ended.out
 
 
 def test_a_run(run: "Run", folder: Path) -> None:
@@ -153,6 +164,29 @@ def test_an_interrupt_shows_what_was_found_so_far(number: signal.Signals, folder
     assert record["faults"]["kill"]["injected"] >= 1
     assert process.returncode == 0
     assert not list(folder.glob("paceline-chaos-*")), "nothing is left"
+
+
+def test_an_interrupt_ends_an_abuse_that_would_go_on(folder: Path) -> None:
+    words = [*COMMAND, "chaos", "--faults", "quiet", "--attackers", "5", "--hold", "1h", "-c", "20", "--json"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, process_group=0
+    ) as process:
+        try:
+            eventually(lambda: has_attackers(process.pid), 30)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=40)
+        finally:
+            process.kill()
+    record = json.loads(output)
+    assert record["interrupted"]
+    assert record["broken"] == []
+    assert process.returncode == 0
+
+
+def has_attackers(pid: int) -> bool:
+    words = b"paceline.chaos.attackers"
+    return any(words in Path(f"/proc/{child}/cmdline").read_bytes() for child in children_of(pid))
 
 
 def test_when_it_is_killed_its_server_goes_with_it(folder: Path) -> None:

@@ -41,6 +41,26 @@ def test_without_a_limit_it_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> N
     assert descriptors.limit() == 1 << 20
 
 
+def test_processes_may_be_allowed_more_as_far_as_that_goes() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+
+    def allowed() -> int:
+        return int(subprocess.run([sys.executable, "-c", count], capture_output=True, check=True).stdout)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        with descriptors.allowed(300):
+            assert allowed() == 300
+        with descriptors.allowed(100):
+            assert allowed() == 200, "never fewer"
+        with descriptors.allowed(descriptors.most_allowed() + 1):
+            assert allowed() == hard
+        assert descriptors.limit() == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_open_descriptors_are_counted() -> None:
     before = descriptors.open_count()
     assert before == len(os.listdir("/proc/self/fd")) - 1

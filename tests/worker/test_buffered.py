@@ -79,6 +79,20 @@ def test_who_reads_in_the_last_moment_stays() -> None:
         assert timing.expired(c) is None
 
 
+def test_messages_behind_a_reply_that_is_not_read_count_as_well() -> None:
+    """Some are cut, and packed, the others wait as they came."""
+    with bed(sized, framing="line", max_buffered=MIB) as worker:
+        clients = [worker.connect(send_buffer=4096) for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.sendall(b"10000\n" + b"10\n" * 20_000)
+            eventually(lambda number=number: len(waiting(worker)) == number + 1)  # type: ignore[misc]
+        kept = [c.kept_bytes for c in worker.connections()]
+        assert 60_000 < min(kept) < max(kept) + 1 < 120_000
+        worker.look(1)
+        too_many = next(count for count in range(20) if sum(sorted(kept)[: 20 - count]) <= MIB)
+        worker.wait_closed(too_many)
+
+
 def test_messages_that_are_not_finished_count_as_well() -> None:
     with bed(sized, framing="line", max_buffered=MIB, max_message=MIB) as worker:
         clients = [worker.connect() for _ in range(3)]
@@ -109,6 +123,8 @@ def test_what_is_kept() -> None:
         ({"out": b"abc"}, 3),
         ({"rest": bytearray(b"ab")}, 5),
         ({"pushed_bytes": 10}, 15),
+        ({"waiting_bytes": 4}, 19),
+        ({"waiting_bytes": 0}, 15),
         ({"rest": [b"a framing of the user's"]}, 13),
         ({"out": None, "pushed_bytes": -1}, 0),
     ]

@@ -1,9 +1,11 @@
 """worker/serving.py: what the peer does not take.  Partial writes, backpressure, the limits of memory and of time."""
 
+import os
 import socket
 
 import pytest
 
+from paceline.host import streams
 from paceline.worker.connection import Connection
 from paceline.worker.tables import Tables
 from workerbed import Bed, ByteByByte, Gate, bed, receive_all, receive_exactly, reset, unread_bytes
@@ -181,6 +183,14 @@ class Watched(Numbers):
         self.left += 1
 
 
+def test_of_a_reply_in_pieces_no_more_is_kept_than_some_of_them() -> None:
+    with bed(lambda _message: [bytes(1_000)] * 2_000, framing=ByteByByte()) as worker:
+        client = worker.connect(send_buffer=4096)
+        client.sendall(b"x")
+        assert worker.wait_stuck().kept_bytes <= 65_000
+        receive_exactly(client, 2_000_000)
+
+
 @pytest.mark.parametrize("kind", ["pair", "tcp"])
 def test_a_peer_that_takes_nothing_for_the_write_timeout_is_cut_off(kind: str) -> None:
     handler = Watched()
@@ -224,18 +234,36 @@ def test_less_than_the_kernel_tells_of_counts_as_taken_too() -> None:
     with bed(Numbers(), framing=ByteByByte(), write_timeout=10.0) as worker:
         client, other = worker.connect(), worker.connect()
         client.sendall(b"x" * 200)
-        stuck = worker.wait_stuck()
+        worker.wait_stuck()
         for _ in range(5):
             worker.look()
-            before = stuck.sent
             receive_exactly(client, PIECE)
             worker.look(11)
             say_dot(other)
             assert worker.cell("closed") == 0
-            assert stuck.sent > before, "a new attempt was made before the judgement"
+        for _ in range(2):  # of a Unix socket it is not known that what is sent at the first time is nobody's doing
+            worker.look()
+            worker.look(11)
+            say_dot(other)
+        worker.wait_closed(1)
+
+
+def test_room_in_our_own_kernel_is_nothing_that_the_peer_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That more could be sent when its time is up does not give it as much time again."""
+    with bed(Numbers(), framing=ByteByByte(), write_timeout=10.0) as worker:
+        client = connect(worker, "tcp", send_buffer=65536)
+        client.sendall(b"x" * 200)
+        stuck = worker.wait_stuck()
+        # Of all that is sent the peer's side says that it has got a hundred bytes, and no more.
+        monkeypatch.setattr(streams, "unsent_bytes", lambda _fd: stuck.sent - 100)
         worker.look()
+        before = stuck.sent
+        with socket.socket(fileno=os.dup(stuck.fd)) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
         worker.look(11)
         worker.wait_closed(1)
+        assert stuck.sent > before, "there was room, and it was used"
+        assert worker.cell("closed_timeout") == 1
 
 
 def test_room_that_nobody_saw_in_time_is_seen_before_the_judgement() -> None:

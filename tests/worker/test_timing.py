@@ -243,6 +243,24 @@ def test_one_byte_now_and_then_does_not_buy_time(rate: int) -> None:
             receive_all(client)
 
 
+def test_a_byte_that_is_being_read_when_the_watcher_looks_does_not_buy_time() -> None:
+    """Of thousands that drip there is always one just then."""
+    with bed(echo, framing="line", message_timeout=20.0) as worker:
+        client = worker.connect_tcp()
+        send_part(worker, client, b"begun", 5)
+        (c,) = worker.connections()
+        timing, parked = worker.parts.serving.ending.timing, worker.worker.tables.parked
+        timing.look(worker.now)
+        assert parked.pop(c.fd) is c
+        timing.look(worker.now + 10)
+        parked[c.fd] = c
+        worker.look(19)
+        assert is_open(worker, client)
+        worker.look(2)
+        with pytest.raises(ConnectionResetError):
+            receive_all(client)
+
+
 def test_the_clock_begins_anew_with_each_message() -> None:
     with bed(echo, framing="line", message_timeout=20.0) as worker:
         client = worker.connect_tcp()

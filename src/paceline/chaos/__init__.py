@@ -13,4 +13,9 @@ by what was done to the process that had it?  Is nothing left behind?
     load       the process with all clients, clients.py its loop             crew      it, as seen from here
     scene      what a fault sees of all that                                 run       the order of things
     killing, stopping, starving, barren, renewing, ending, peers             the faults; drivers lists them
+
+Abuses are faults by many: how many is on the command line, they are processes of their own, and figures are told.
+
+    abusing, disturbing     the abuses      siege    one from its beginning to its end       figures  what is promised
+    mob        the attackers' processes, attackers their loop, attacks what each kind does
 """

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from paceline.chaos.catalogue import Fault, Loses
+from paceline.chaos.figures import Figure
 from paceline.chaos.judge import How, Loss, Wound, explain
 from paceline.chaos.messages import Wrong
 
@@ -66,6 +67,7 @@ class Books:
         """Connections, likewise."""
         self.broken: list[Broken] = []
         self.broken_more = 0
+        self.figures: list[Figure] = []
         self.calm_stall_s = 0.0
         """The worst stall while no fault was on."""
         self.left: dict[int, float] = {}
@@ -82,6 +84,12 @@ class Books:
         count.injected += 1
         if took_s is not None:
             count.took_s.append(took_s)
+
+    def on_figure(self, figure: Figure, step: int, at_s: float) -> None:
+        """It was measured of an abuse; over its bound a promise is broken."""
+        self.figures.append(figure)
+        if figure.is_broken:
+            self.breaks(f"{figure.fault}: {figure.text()}", step, at_s)
 
     def on_heard(self, message: dict[str, Any], began_s: float) -> None:
         """What the load process has noticed."""

@@ -5,7 +5,7 @@ the same names, how it is done.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from paceline.errors import UsageError
@@ -30,6 +30,8 @@ class Fault:
     ours       it needs an application that does as it is told: not for the user's own target
     is_default part of a run that names no faults
     ends       the server has ended afterwards, and another one is started
+    attackers  it is an abuse, and has so many clients of its own unless it is told how many
+    needs      settings of the server for it; {deadline} and {connections} are the plan's
     """
 
     name: str
@@ -40,10 +42,20 @@ class Fault:
     ours: bool = False
     is_default: bool = True
     ends: bool = False
+    attackers: int = 0
+    needs: tuple[str, ...] = ()
 
 
 def _says(words: str) -> frozenset[str]:
     return frozenset(words.split())
+
+
+def _abuse(
+    name: str, does: str, attackers: int, says: frozenset[str] = frozenset(), needs: tuple[str, ...] = ()
+) -> Fault:
+    """Nobody but the attackers loses anything."""
+    row = Fault(name, does, Loses.NOTHING, 1, says, ours=True, is_default=False)
+    return replace(row, attackers=attackers, needs=needs)
 
 
 # ruff: noqa: E501 - a row is one line, however long its sentence
@@ -78,6 +90,20 @@ ROWS: tuple[Fault, ...] = (
     Fault("supervisor", "the supervisor is killed (SIGKILL): its workers leave, its port is free", Loses.ALL, 1, _says(f"{_DIED} supervisor-gone {_RELOAD}"), is_default=False, ends=True),
     Fault("drain", "the server is stopped (SIGTERM) while calls run, and one hangs", Loses.ALL, 1, _says("cut worker-killed quarantined call-stuck"), ours=True, is_default=False, ends=True),
     Fault("twice", "the server is stopped twice, the second time while a call hangs", Loses.ALL, 1, _says("cut worker-killed"), ours=True, is_default=False, ends=True),
+    _abuse("exhausted", "all workers have no descriptors left, for long, and clients come", 50, _says("accept-paused accept-failed")),
+    _abuse("drip", "clients send a byte a second of a message that never ends", 200, needs=("message-timeout={deadline}",)),
+    _abuse("mute", "clients connect, and say nothing", 200, needs=("first-byte-timeout={deadline}",)),
+    _abuse("unread", "clients ask for 64 MiB, and do not read them", 100, needs=("write-timeout={deadline}",)),
+    _abuse("pile", "the same, and behind it they have sent 8 KiB of small messages", 100, needs=("write-timeout={deadline}",)),
+    _abuse("quiet", "clients stay connected, and say nothing more", 2000),
+    _abuse("linger", "clients are told the end, and do not go", 200),
+    _abuse("early", "clients send 10 MiB to somebody who has answered and closed at the first line", 100),
+    _abuse("offspring", "a handler makes a process that keeps its client's socket", 20),
+    _abuse("churn", "clients connect and break off with a reset, as fast as they can", 5000),
+    _abuse("tear", "clients break off with a reset, at random places of messages and replies", 2000),
+    _abuse("flood", "so many connections a second, of one address that may have only some", 1000, needs=("max-connections-per-address={connections}",)),
+    _abuse("sever", "the kernel kills connections (ss -K)", 200),
+    _abuse("errors", "one system call in 20 to 100 fails (strace): reading, writing, accepting", 50, _says("accept-paused accept-failed")),
 )  # fmt: skip
 
 TABLE: Mapping[str, Fault] = {row.name: row for row in ROWS}

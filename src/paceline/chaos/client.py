@@ -20,6 +20,7 @@ from paceline.chaos.messages import Reply, Wrong, message_of, read_echo, read_ou
 from paceline.chaos.plan import Plan
 from paceline.chaos.tally import LONG_NS, Tally
 from paceline.clock import now
+from paceline.stats.histogram import Histogram
 from paceline.wire import Broken, Framing, Raw
 
 _READ = select.EPOLLIN | select.EPOLLRDHUP
@@ -321,6 +322,14 @@ class Shared:
         self.by_fd: dict[int, Client] = {}
         self.flags: dict[int, int] = {}
         self.tally = Tally()
+        self._before = Histogram()
+        """The waits of the tally when the present stretch began."""
+
+    def take_stretch(self) -> Histogram:
+        """How long was waited for what was answered since the last time."""
+        stretch = self.tally.waits.since(self._before)
+        self._before = Histogram(self.tally.waits.cells)
+        return stretch
 
     def watch(self, client: Client, flags: int) -> None:
         assert client.socket is not None

@@ -1,4 +1,4 @@
-"""The load process as the run sees it: started, told, listened to, gone at the end.  One thread."""
+"""Processes of our own as the run sees them: started, told, listened to, gone at the end.  One thread."""
 
 import json
 import select
@@ -15,20 +15,24 @@ from paceline.errors import HostError
 from paceline.host.processes import cause_of_code
 
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from paceline.chaos.load import main; "
-    "sys.exit(main(int(sys.argv[2])))"
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "sys.exit(importlib.import_module(sys.argv[2]).main(int(sys.argv[3])))"
 )
 
 
-class Crew:
-    """The process with all clients.  Raises HostError when it cannot be started, or ends too early."""
+class Child:
+    """A process of ours with a loop of its own, `main` of that module, to which we talk in lines of JSON.
 
-    def __init__(self, plan: Plan) -> None:
+    `what` it is, for people; `first` is told first.  Raises HostError when it cannot be started, or ends too early.
+    """
+
+    def __init__(self, module: str, what: str, **first: Any) -> None:
+        self._what = what
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())],
+                    [sys.executable, "-c", _BOOT, json.dumps(sys.path), module, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     process_group=0,  # Ctrl-C is for us: it is told what to do
@@ -36,14 +40,14 @@ class Crew:
             except OSError as error:
                 self._socket.close()
                 raise HostError(
-                    f"the load process could not be started: {error.strerror}; raise the limit on processes (ulimit -u)"
+                    f"{what} could not be started: {error.strerror}; raise the limit on processes (ulimit -u)"
                 ) from None
         self._kept = b""
         self._is_done = False
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         try:
-            self.tell(plan=plan.to_json())
+            self.tell(**first)
         except BaseException:
             self.close()
             raise
@@ -77,7 +81,7 @@ class Crew:
         code = self._process.poll()
         how = "hangs" if code is None else cause_of_code(code)
         return HostError(
-            f"the load process (pid {self._process.pid}) {how} before the end, so there is no result; what it wrote to "
+            f"{self._what} (pid {self._process.pid}) {how} before the end, so there is no result; what it wrote to "
             f"standard error, or the kernel's log (dmesg: out of memory?), should say why"
         )
 
@@ -87,3 +91,10 @@ class Crew:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._socket.close()
+
+
+class Crew(Child):
+    """The process with all clients of the load."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("paceline.chaos.load", "the load process", plan=plan.to_json())

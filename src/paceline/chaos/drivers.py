@@ -6,7 +6,7 @@ seconds, or None where that means nothing.  It raises BrokenPromise when somethi
 
 from collections.abc import Callable, Mapping
 
-from paceline.chaos import barren, ending, killing, peers, renewing, starving, stopping
+from paceline.chaos import abusing, barren, disturbing, ending, killing, peers, renewing, starving, stopping
 from paceline.chaos.scene import Scene
 from paceline.chaos.schedule import Step
 
@@ -36,6 +36,20 @@ DRIVERS: Mapping[str, Driver] = {
     "reset": peers.reset,
     "half": peers.half,
     "slow": peers.slow,
+    "exhausted": disturbing.exhausted,
+    "drip": abusing.drip,
+    "mute": abusing.mute,
+    "unread": abusing.unread,
+    "pile": abusing.pile,
+    "quiet": abusing.quiet,
+    "linger": abusing.linger,
+    "early": abusing.early,
+    "offspring": abusing.offspring,
+    "churn": abusing.churn,
+    "tear": abusing.tear,
+    "flood": abusing.flood,
+    "sever": abusing.sever,
+    "errors": disturbing.errors,
     "supervisor": ending.supervisor,
     "drain": ending.drain,
     "twice": ending.twice,

@@ -3,10 +3,12 @@
     to it    {"plan": …}                     once, first
              {"places": […], "server": pid, "folder": path}  where the server is: (family, address) each
              {"halt": true}                  the clients finish what is under way, hang up, and wait for the next place
+             {"mark": true}                  a stretch of time ends, and the next one begins
              {"stop": true}                  the end
     from it  {"loss": …}, {"wrong": …}, {"stall": [from, to]}   as they happen
              {"progress": {"sent", "answered", "connected"}}    four times a second
              {"halted": true}
+             {"stretch": cells}              how long the replies of the stretch were waited for, a histogram
              {"result": tally}               after "stop"; nothing follows
 
 When the socket ends, whoever started us has died without a word: then we are the one who still knows of the server, and
@@ -136,6 +138,8 @@ class Load:
                 self._begin(now())
             elif "halt" in told:
                 self.is_halting = True
+            elif "mark" in told:
+                self.tell(stretch=list(self.shared.take_stretch().cells))
             elif "stop" in told:
                 self.tell(result=self.shared.tally.to_json())
                 self.is_over = True

@@ -46,6 +46,12 @@ class Plan:
     boot_s: float = 5.0
     drain_s: float = 2.0
     patience_s: float = 15.0
+    attackers: int = 0
+    """How many an abuse has; 0: as its row says."""
+    hold_s: float = 3.0
+    """How long an abuse goes on that has no end of its own."""
+    deadline_s: float = 3.0
+    """The time limits of the server that abuses wait for."""
     idle_s: float = 1.0
     """How long it is looked at, at rest, how busy the server is."""
     settings: tuple[str, ...] = ()
@@ -60,6 +66,14 @@ class Plan:
         """The application in the box is served: it does as it is told, and says which process answers."""
         return self.target is None
 
+    def most_connections(self) -> int:
+        """How many may be open at the same time, all in one worker if need be."""
+        return self.connections + 1000 + max((self.attackers or fault.attackers for fault in self.faults), default=0)
+
+    def needs(self) -> dict[str, str]:
+        """What the settings of abuses are made of (catalogue.py)."""
+        return {"deadline": f"{self.deadline_s:g}s", "connections": str(self.connections + 200)}
+
     def command(self) -> str:
         """The command that repeats it."""
         words = ["paceline", "chaos"]
@@ -69,6 +83,9 @@ class Plan:
         words += ["--seed", str(self.seed), "--faults", ",".join(fault.name for fault in self.faults)]
         words += ["--count", str(self.count)] if self.count is not None else []
         words += ["--for", f"{self.lasting_s:g}s"] if self.lasting_s is not None else []
+        if any(fault.attackers for fault in self.faults):
+            words += ["--attackers", str(self.attackers)] if self.attackers else []
+            words += ["--hold", f"{self.hold_s:g}s", "--deadline", f"{self.deadline_s:g}s"]
         words += ["--connections", str(self.connections), "--workers", str(self.workers)]
         return shlex.join([*words, "--rate", f"{self.rate:g}", "--pause", f"{self.pause_s:g}s"])
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from paceline.chaos.books import Count
+from paceline.chaos.figures import worst
 from paceline.chaos.judge import How
 from paceline.chaos.result import Result
 from paceline.events import counted
@@ -26,6 +27,7 @@ def text_of(result: Result) -> str:
         f"  {'fault':<{_NAME}}{titles}",
         *(_fault_row(name, count) for name, count in rows),
         "",
+        *_figures(result),
         _row("time", f"{took}; {counted(result.servers, 'server')}"),
         _row("faults", f"{result.injected:,}"),
         _row("messages", f"{tally.sent:,} sent, {tally.answered:,} answered once and in order"),
@@ -48,6 +50,16 @@ def text_of(result: Result) -> str:
             )
         )
     return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+
+
+def _figures(result: Result) -> list[str]:
+    """What was measured of each abuse; of several of a kind the worst."""
+    lines: list[str] = []
+    last = ""
+    for figure in worst(result.books.figures):
+        lines.append(_row(figure.fault if figure.fault != last else "", figure.text()))
+        last = figure.fault
+    return [*lines, ""] if lines else []
 
 
 def _waits(result: Result) -> str:

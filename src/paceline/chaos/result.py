@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.chaos.books import Books, Broken
+from paceline.chaos.figures import worst
 from paceline.chaos.judge import How
 from paceline.chaos.plan import Plan
 from paceline.chaos.tally import Tally
@@ -93,6 +94,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "interrupted": self.is_interrupted,
             "faults": {name: count.to_json() for name, count in sorted(books.counts.items())},
+            "figures": [figure.to_json() for figure in worst(books.figures)],
             "schedule": [
                 {"step": number, "fault": name, "at_s": round(at_s, 3)} for number, name, at_s in self.schedule
             ],

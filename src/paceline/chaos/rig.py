@@ -24,6 +24,7 @@ from paceline.chaos.log import Log
 from paceline.chaos.plan import Plan
 from paceline.clock import now
 from paceline.errors import HostError, PacelineError, TargetError, UsageError
+from paceline.host import descriptors
 from paceline.scoreboard.board import Board
 from paceline.settings.table import TABLE
 
@@ -31,6 +32,8 @@ START_S = 40.0
 _BOARD = "/memfd:paceline-scoreboard"
 _SERVING = ("ready", "saturated")
 LATE_S = 15.0
+KEPT_DESCRIPTORS = 500
+"""Of each worker, for other things than connections."""
 _ALONE = {"PACELINE_RUNTIME_DIR": "off"}
 """`paceline ctl` shall not find what is broken here on purpose."""
 """After a time limit of the server itself has passed: how much later it may act on a busy machine."""
@@ -61,6 +64,7 @@ class Rig:
         self.plan, self.version = plan, version
         self.exit_code: int | None = None
         self._board: Board | None = None
+        self.base: dict[int, int] = {}
         self.folder = tempfile.mkdtemp(prefix="paceline-chaos-")
         try:
             self._log_file = open(os.path.join(self.folder, "log"), "ab+")  # noqa: SIM115
@@ -105,19 +109,23 @@ class Rig:
                 "probe": probe,
                 "probe-reply": reply,
             }
+        if plan.attackers:
+            options["max-connections"] = min(plan.most_connections(), descriptors.most_allowed() - KEPT_DESCRIPTORS)
+        options |= dict(need.format(**plan.needs()).split("=", 1) for fault in plan.faults for need in fault.needs)
         words += ["--bind=127.0.0.1:0", f"--bind=unix:{self.path}"]
         words += [f"--{name}={value}" for name, value in options.items()]
         ours = {"PACELINE_CONFIG", *(row.variable for row in TABLE)}
         folder = self.folder if plan.is_ours else plan.where or os.getcwd()
-        return subprocess.Popen(
-            [*words, *plan.settings],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log_file,
-            stderr=self._log_file,
-            cwd=folder,
-            env={**{name: text for name, text in os.environ.items() if name not in ours}, **_ALONE, "PWD": folder},
-            process_group=0,
-        )
+        with descriptors.allowed(plan.most_connections() + KEPT_DESCRIPTORS if plan.attackers else 0):
+            return subprocess.Popen(
+                [*words, *plan.settings],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log_file,
+                stderr=self._log_file,
+                cwd=folder,
+                env={**{name: text for name, text in os.environ.items() if name not in ours}, **_ALONE, "PWD": folder},
+                process_group=0,
+            )
 
     def _wait_listening(self) -> Address:
         deadline = now() + START_S
@@ -204,6 +212,30 @@ class Rig:
                 if post.state != "gone":
                     found.append(post)
         return found
+
+    def total(self, name: str) -> int:
+        """A cell of the board, of all workers together."""
+        board = self._attached()
+        if board is None:
+            return 0
+        words, layout = board.words, board.layout
+        return sum(words[layout.worker_index(seat) + layout.worker_cell[name]] for seat in range(layout.seats))
+
+    def note_base(self) -> None:
+        """How many descriptors each worker has while nobody is connected: so many it has to have again."""
+        self.base = {post.pid: procfs.descriptors_of(post.pid) for post in self.serving()}
+
+    def workers_changed(self) -> list[str]:
+        """Which workers have more open than when nobody was connected, of those that have been there since.
+
+        One that had none left may have fewer for a while: it gives those away that it keeps in reserve.
+        """
+        found = ((pid, before, procfs.descriptors_of(pid)) for pid, before in self.base.items())
+        return [
+            f"worker {pid} had {before} descriptors before, and has {after} afterwards"
+            for pid, before, after in found
+            if after > before
+        ]
 
     def serving(self) -> list[Post]:
         """Those that serve, of the newest generation that does."""

@@ -13,11 +13,12 @@ from paceline.chaos.books import Books
 from paceline.chaos.catalogue import TABLE, Loses
 from paceline.chaos.crew import Crew
 from paceline.chaos.drivers import DRIVERS
+from paceline.chaos.figures import timed
 from paceline.chaos.judge import Wound
 from paceline.chaos.plan import Plan
 from paceline.chaos.result import Rest, Result, judge_rest
 from paceline.chaos.rig import LATE_S
-from paceline.chaos.scene import BrokenPromise, Scene
+from paceline.chaos.scene import BrokenPromise, Interrupted, Scene
 from paceline.chaos.schedule import Step, steps
 from paceline.chaos.tally import Tally
 from paceline.clock import now
@@ -33,6 +34,8 @@ SETTLE_S = 1.5
 GIVE_UP = 10
 """After so many faults whose driver found something broken the run ends: each may have waited for long."""
 REST_S = 10.0
+FINE_S = 2.0
+"""Who looks for so long sees half a percent of a core: /proc counts in steps of 10 ms."""
 _ALWAYS_SAID = frozenset({"more-workers-than-cores", "root-kept"})
 """Warnings that are about the run, not about what is done in it."""
 
@@ -63,6 +66,7 @@ class _Conductor:
         self.base: Rest | None = None
         self.failed = 0
         self.scene = Scene(plan, crew, books, self._on_look)
+        self.scene.interrupts = interrupts
 
     def close(self) -> None:
         self.scene.rig.close()
@@ -117,6 +121,8 @@ class _Conductor:
         scene.may_end = step.fault.ends
         try:
             took_s = DRIVERS[step.fault.name](scene, step)
+        except Interrupted:
+            return
         except BrokenPromise as broken:
             self.books.breaks(f"{step.fault.name}: {broken}", step.number, now())
             self.failed += 1
@@ -196,7 +202,9 @@ class _Conductor:
 
         def is_as_before() -> bool:
             seen = self._look_at_rest(0.0)
-            return not seen.zombies and seen.descriptors == before.descriptors and seen.threads == before.threads
+            workers = scene.rig.workers_changed()
+            is_so = seen.descriptors == before.descriptors and seen.threads == before.threads
+            return is_so and not seen.zombies and not workers
 
         with suppress(BrokenPromise):  # it is said below
             scene.wait_until(is_as_before, REST_S, "")
@@ -206,7 +214,7 @@ class _Conductor:
             share = procfs.Share(pids)
             scene.pause(self.plan.idle_s)
             shares.append(share.so_far())
-            return shares[-1] < 0.02
+            return shares[-1] < (0.005 if self.plan.idle_s >= FINE_S else 0.02)
 
         with suppress(BrokenPromise):
             scene.wait_until(is_idle, 3 * self.plan.idle_s, "")
@@ -220,8 +228,10 @@ class _Conductor:
         )
         if self.servers > 1:  # the one of before is not there any more
             rest = Rest((after.descriptors[0],) * 2, after.threads, after.rss_bytes, after.zombies, after.idle_share)
-        for said in judge_rest(rest):
+        for said in [*judge_rest(rest), *scene.rig.workers_changed()]:
             self.books.breaks(said, 0, now())
+        if self.plan.idle_s >= FINE_S:
+            self.books.on_figure(timed("at rest", "processor", 100 * rest.idle_share, "% of a core", 0.5), 0, now())
         return rest
 
     # What is said

@@ -18,6 +18,7 @@ from paceline.chaos.rig import LATE_S, Post, Rig, wait_ended
 from paceline.chaos.schedule import Step
 from paceline.clock import now
 from paceline.spoken import framing_of
+from paceline.stats.histogram import Histogram
 from paceline.wire import Broken as BrokenBytes
 
 LOOK_S = 0.003
@@ -26,6 +27,10 @@ HALT_S = 30.0
 
 class BrokenPromise(Exception):
     """A fault found that something is not as it must be; the text says what."""
+
+
+class Interrupted(Exception):
+    """Somebody wants the run to end, and what is going on would take long."""
 
 
 class Caller:
@@ -136,9 +141,12 @@ class Scene:
         self.progress: dict[str, int] = {"sent": 0, "answered": 0, "connected": 0}
         self.most_generations = 0
         self.result: dict[str, Any] | None = None
+        self.interrupts: list[int] = []
+        """Signals by which somebody has asked for the end of the run."""
         self.may_end = False
         """The server may end now: somebody has seen to that."""
         self._is_halted = False
+        self._stretch: Histogram | None = None
         self.open_server()
 
     # The server
@@ -147,11 +155,19 @@ class Scene:
         """A new server, and the load goes there."""
         self.rig = Rig(self.plan, version)
         self.workers = self.plan.workers
+        self._wait_first()
+        self.rig.note_base()
         address = self.rig.address
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         places = [[int(family), [address.host, address.port]], [int(socket.AF_UNIX), self.rig.path]]
         self.crew.tell(places=places, server=self.rig.pid, folder=self.rig.folder)
         self.is_loaded = True
+
+    def _wait_first(self) -> None:
+        """It listens; its board says a moment later that all workers serve."""
+        until_s = now() + LATE_S
+        while len(self.rig.serving()) < self.workers and not self.rig.has_ended() and now() < until_s:
+            self.rig.pause(LOOK_S)
 
     def halt(self) -> None:
         """All clients of the load hang up."""
@@ -160,6 +176,14 @@ class Scene:
             self.crew.tell(halt=True)
             self.wait_until(lambda: self._is_halted, self.plan.patience_s + HALT_S, "the load process did not halt")
             self.is_loaded = False
+
+    def stretch(self) -> Histogram:
+        """How long the load has waited for each reply since the last time that this was asked."""
+        self._stretch = None
+        self.crew.tell(mark=True)
+        self.wait_until(lambda: self._stretch is not None, LATE_S, "the load process did not say how long it waited")
+        assert self._stretch is not None
+        return self._stretch
 
     # Waiting
 
@@ -172,6 +196,8 @@ class Scene:
                 self.result = message["result"]
             elif "halted" in message:
                 self._is_halted = True
+            elif "stretch" in message:
+                self._stretch = Histogram(message["stretch"])
             else:
                 self.books.on_heard(message, self.began_s)
         self.rig.log.look()

@@ -14,11 +14,18 @@ PROBE, PROBE_REPLY = "?probe", "well"
 _GOOD = '''\
 import ctypes
 import os
+import signal
 import threading
 import time
+import warnings
+
+from paceline import Close
 
 VERSION = {version}
 KEPT = []
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as some programs do: the server has to bear that
+PIECE = b"x" * (32 << 10)
+warnings.simplefilter("ignore", DeprecationWarning)  # that it forks with threads is what it is asked for
 
 
 def answer(line, connection):
@@ -47,7 +54,29 @@ def told(words):
             KEPT.append(b"x" * int(size))
         case [b"!many", count]:
             return [b"x" * 1000] * int(count)
+        case [b"!stream", size]:
+            return (PIECE for _ in range(0, int(size), len(PIECE)))
+        case [b"!early", size]:
+            return Close(b"x" * int(size))
+        case [b"!close"]:
+            return Close(b"the end")
+        case [b"!fork"]:
+            return Close(b"%d" % forked())
     return b"%d %d" % (os.getpid(), VERSION)
+
+
+def forked():
+    """A process that has all that we have, for a while."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass  # those of before
+    except ChildProcessError:
+        pass
+    pid = os.fork()
+    if not pid:
+        time.sleep(60)
+        os._exit(0)
+    return pid
 '''
 
 

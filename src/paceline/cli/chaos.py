@@ -69,6 +69,9 @@ _PAUSE = Seconds(low=0, high=3600.0)
 _COUNT = Count(low=1, high=10_000_000)
 _SEED = Whole(low=0, high=(1 << 64) - 1)
 _CONNECTIONS = Whole(low=1, high=20_000)
+_ATTACKERS = Count(low=1, high=10_000_000)
+_HOLD = Seconds(low=0.1, high=86400.0)
+_DEADLINE = Seconds(low=1.0, high=3600.0)
 _WORKERS = Whole(low=1, high=64)
 _RATE = PerSecond(low=0.1, high=100_000)
 
@@ -80,6 +83,9 @@ _GROUPS: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = {
     ),
     "What is broken": (
         (("--faults", "faults"), "NAME,NAME|all", "Only these. [default: see --list]"),
+        (("--attackers", "attackers"), "N", "Clients of each abuse; of flood, in a second. [default: see --list]"),
+        (("--hold", "hold"), "TIME", "An abuse without an end of its own goes on so long. [default 3s]"),
+        (("--deadline", "deadline"), "TIME", "The server's time limits for peers, in abuses. [default 3s]"),
         (("--pause", "pause"), "TIME", "Between two faults, on average. [default 300ms]"),
         (("--list", "list_"), "", "Show the faults, and end."),
     ),
@@ -129,7 +135,10 @@ def _list_of_faults() -> str:
     lines = ["Faults, and what may be lost by each; * in a run that names none, o not for a TARGET of yours.", ""]
     for row in ROWS:
         marks = ("*" if row.is_default else " ") + ("o" if row.ours else " ")
-        lines += [f"  {marks} {row.name:<12}{row.does}", f"{'':17}may cost: {row.loses.value}"]
+        cost = f"may cost: {row.loses.value}"
+        lines += [f"  {marks} {row.name:<12}{row.does}", f"{'':17}{cost}"]
+        if row.attackers:
+            lines[-1] += f"; an abuse by {row.attackers:,}"
     return "\n".join(lines) + "\n"
 
 
@@ -146,16 +155,33 @@ def _plan(target: str | None, given: Mapping[str, Any]) -> Any:
     framing, is_told = "line", True
     if target is not None:
         framing, is_told = _framing(target, given["framing"])
+    hold_s = value_of("--hold", _HOLD, given["hold"], 3.0)
+    faults = chosen(names, is_ours=target is None)
+    has_abuses = any(fault.attackers for fault in faults)
+    deadline_s = value_of("--deadline", _DEADLINE, given["deadline"], 3.0)
+    connections = value_of("--connections", _CONNECTIONS, given["connections"], 100)
+    rate = value_of("--rate", _RATE, given["rate"], 500.0)
+    timed = [fault.name for fault in faults if any("{deadline}" in need for need in fault.needs)]
+    if timed and connections / rate > deadline_s / 2:
+        raise UsageError(
+            f"its clients speak every {connections / rate:g} s, and --faults {','.join(timed)} ends who says nothing "
+            f"for {deadline_s:g} s: have fewer --connections, a higher --rate, or a longer --deadline"
+        )
     return Plan(
         seed=secrets.randbelow(1 << 32) if seed is None else seed,
-        faults=chosen(names, is_ours=target is None),
+        faults=faults,
         target=target,
         lasting_s=value_of("--for", _LASTING, given["lasting"], 60.0 if count is None else None),
         count=count,
         pause_s=value_of("--pause", _PAUSE, given["pause"], 0.3),
-        connections=value_of("--connections", _CONNECTIONS, given["connections"], 100),
+        attackers=value_of("--attackers", _ATTACKERS, given["attackers"], 0),
+        hold_s=hold_s,
+        deadline_s=deadline_s,
+        patience_s=15.0 + hold_s if has_abuses else 15.0,
+        idle_s=5.0 if has_abuses else 1.0,
+        connections=connections,
         workers=value_of("--workers", _WORKERS, given["workers"], 2),
-        rate=value_of("--rate", _RATE, given["rate"], 500.0),
+        rate=rate,
         message=_message(given["message"]),
         framing=framing,
         is_framing_told=is_told,

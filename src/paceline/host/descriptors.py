@@ -8,7 +8,7 @@ import fcntl
 import os
 import resource
 import threading
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 _NO_LIMIT = 1 << 20
 """What "unlimited" means for descriptors: the kernel's own default ceiling (proc(5), fs.nr_open)."""
@@ -18,6 +18,26 @@ def limit() -> int:
     """How many descriptors may be open at once; their numbers are all below it (soft RLIMIT_NOFILE, getrlimit(2))."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _NO_LIMIT if soft == resource.RLIM_INFINITY else soft
+
+
+def most_allowed() -> int:
+    """How many may be allowed at most (hard RLIMIT_NOFILE)."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_LIMIT if hard == resource.RLIM_INFINITY else hard
+
+
+@contextlib.contextmanager
+def allowed(needed: int) -> Iterator[None]:
+    """Processes that are started meanwhile may have so many, or as many as can be allowed (hard RLIMIT_NOFILE)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def open_count() -> int:

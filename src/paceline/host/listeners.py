@@ -32,6 +32,11 @@ _IPV6_ADDRESSES = "/proc/net/if_inet6"
 """A row for each address of an interface (proc_net(5))."""
 
 
+UNSENT_BYTES = 256 * 1024
+"""The kernel takes so much more than it can send to a peer, and no more: else one that does not read costs some MiB
+there, and the processor time to copy them (docs/decisions/0037)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that listens: non-blocking, close-on-exec.
@@ -162,7 +167,10 @@ def _listen_at(family: int, place: _Place, backlog: int, *, dual: bool) -> socke
 
 def _set_inherited_options(listening: socket.socket, keepalive_s: float | None) -> None:
     """What every accepted socket inherits (tcp(7)), so that accepting costs no further system call."""
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    options = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES),
+    ]
     if keepalive_s is None:
         options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0))
     else:

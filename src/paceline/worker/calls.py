@@ -33,6 +33,9 @@ _END = object()
 _AT_HAND: tuple[type, ...] = (type(iter([])), type(iter(())))
 """Iterators whose next pieces are there already: several are sent at once."""
 
+PIECES_BYTES = 64 * 1024
+"""So much of them: what a peer does not take is kept."""
+
 FORKED_CHILD_EXIT = 1
 
 _T = TypeVar("_T")
@@ -52,6 +55,7 @@ class Calls:
         """What else is to be done when a handler takes the descriptor away; set once, by serving.py."""
         self.most_reply_bytes = worker.settings.max_buffer
         self.batch_bytes = min(BATCH_BYTES, self.most_reply_bytes)
+        self.pieces_bytes = min(PIECES_BYTES, self.most_reply_bytes)
         self.sends_as_is = _sends_as_is(worker.framing)
         """The framing adds nothing to replies, so a file may be one."""
 
@@ -109,7 +113,7 @@ class Calls:
         self._announce(me)
         begun = self._begin() if worker.sample_due or worker.estimate.blocking else None
         try:
-            while made < most and size < self.batch_bytes and c.source is source:
+            while made < most and size < self.pieces_bytes and c.source is source:
                 made += 1
                 piece = next(source, _END)
                 if piece is _END:

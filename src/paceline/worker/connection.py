@@ -11,6 +11,7 @@ from paceline.errors import UsageError
 from paceline.host import streams
 from paceline.worker.deadlines import Owes, Watch
 from paceline.worker.lifecycle import State
+from paceline.worker.packed import Packed, kept_by, packed
 
 if TYPE_CHECKING:
     from collections import deque
@@ -92,7 +93,7 @@ class Connection:
 
     __slots__ = ("_peer", "_state", "armed", "busy", "fd", "greeted", "messages", "out", "owed", "passed_at", "passes",
                  "phase", "polled", "pushed", "pushed_bytes", "queue", "reason", "received", "rest", "secrecy", "sent",
-                 "source", "uncut", "watch", "way_in")  # fmt: skip
+                 "source", "uncut", "waiting_bytes", "watch", "way_in")  # fmt: skip
 
     def __init__(self, fd: int, way_in: "WayIn", phase: State = State.OPEN) -> None:
         self._peer: str | None = None
@@ -122,10 +123,12 @@ class Connection:
         """Bytes received while a message was unfinished (for the minimum rate), or dropped while lingering."""
         self.out: bytes | memoryview | None = None
         """What could not be sent yet; empty: only room for it is waited for, for a file."""
-        self.queue: deque[bytes] | None = None
+        self.queue: deque[bytes] | Packed | None = None
         """Messages that were cut and not yet answered."""
         self.uncut: memoryview | None = None
         """Bytes that were received and not yet cut: they come after `queue`."""
+        self.waiting_bytes = 0
+        """How much memory these two take, noted when it was parked with something unsent."""
         self.secrecy: Tls | None = None
         """What decrypts what is received, and encrypts what goes into `out`; made when a handshake begins."""
         self.owed: int | None = None
@@ -218,18 +221,26 @@ class Connection:
             return Owes.REST_OF_MESSAGE
         return Owes.NOTHING if self.messages else Owes.FIRST_BYTE
 
+    def note_waiting(self) -> None:
+        """It is parked with something unsent: its messages that are not answered yet may wait for long."""
+        queue, uncut = self.queue, self.uncut
+        if queue:
+            self.queue = queue = packed(queue)
+        self.waiting_bytes = (kept_by(queue) if queue else 0) + (0 if uncut is None else len(uncut))
+
     @property
     def kept_bytes(self) -> int:
-        """How much is kept for it: what it does not read, and what it has not finished."""
+        """How much is kept for it: what it does not read, what waits behind that, and what it has not finished."""
         out, rest = self.out, self.rest
-        kept = max(self.pushed_bytes, 0) + (0 if out is None else len(out))
+        kept = max(self.pushed_bytes, 0) + (0 if out is None else len(out) + self.waiting_bytes)
         return kept + (len(rest) if isinstance(rest, bytes | bytearray) else 0)
 
     @property
     def progress(self) -> int:
         """What changes when the peer does what it owes; of one that owes nothing, also when something is sent to it."""
         if self.out is not None and self.phase is not State.SECURING:
-            return self.sent
+            # What its side has acknowledged: that there was room left in our kernel's buffer is not its doing.
+            return self.sent - streams.unsent_bytes(self.fd)
         return self.messages + self.sent if self.messages and self.rest is None else self.messages
 
 

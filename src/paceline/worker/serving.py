@@ -356,9 +356,11 @@ class Serving:
             # Registered while it is still owned: afterwards its descriptor might be another's.
             c.polled = True
             worker.poller.add_connection(fd)
-        if c.out is not None and not c.armed:
-            c.armed = True
-            worker.poller.want_output(fd, True)
+        if c.out is not None:
+            c.note_waiting()
+            if not c.armed:
+                c.armed = True
+                worker.poller.want_output(fd, True)
         if c.busy or c.rest is not None or self.worker.times_all:
             self.tables.timed[fd] = c
         return self.tables.park(c) is not None

@@ -55,9 +55,9 @@ class Timing:
             if tables.open.get(fd) is not c or (owes is deadlines.Owes.NOTHING and not worker.times_all):
                 c.watch = None
                 self._stop(fd)
-            elif owes not in deadlines.IN_ALL and (
-                fd not in tables.parked or (c.out is None and (c.phase is State.FRESH or has_work(c)))
-            ):
+            elif owes not in deadlines.IN_ALL and fd not in tables.parked:
+                continue  # in a call, after which its progress is another; or a byte is read, which buys no time
+            elif owes not in deadlines.IN_ALL and c.out is None and (c.phase is State.FRESH or has_work(c)):
                 c.watch = None
             else:
                 c.watch = deadlines.look(c.watch, owes, c.progress, c.received, now)
