@@ -85,6 +85,14 @@ class BadReply(UsageError):
         self.index = index
 
 
+def sends_as_is(framing: Framing) -> bool:
+    """Whether replies go out as they are."""
+    try:
+        return bytes(framing.join([b"a", b"b"])) == b"ab"
+    except BaseException:  # noqa: BLE001 - of the user's, which may refuse such replies
+        return False
+
+
 def truncated(rest: object) -> PeerError:
     """The error for a peer that ended the connection while `rest`, which is not None, was kept."""
     if isinstance(rest, Broken):

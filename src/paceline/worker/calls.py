@@ -17,7 +17,7 @@ from paceline import clock
 from paceline.handlers import Close, File, describe
 from paceline.host.scheduling import voluntary_switches
 from paceline.scoreboard.fields import ThreadState
-from paceline.wire import Framing
+from paceline.wire.framing import sends_as_is
 from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.estimate import BATCH_BYTES
@@ -56,7 +56,7 @@ class Calls:
         self.most_reply_bytes = worker.settings.max_buffer
         self.batch_bytes = min(BATCH_BYTES, self.most_reply_bytes)
         self.pieces_bytes = min(PIECES_BYTES, self.most_reply_bytes)
-        self.sends_as_is = _sends_as_is(worker.framing)
+        self.sends_as_is = sends_as_is(worker.framing)
         """The framing adds nothing to replies, so a file may be one."""
 
     def run(self, c: Connection, most: int, me: Member) -> tuple[list[bytes], int]:
@@ -386,14 +386,6 @@ def contained(worker: Worker, name: str, hook: Callable[[], Any] | None) -> bool
         worker.log.say("hook-failed", hook=name, error=_said(error), where="", detail=user_traceback(error))
         return False
     return True
-
-
-def _sends_as_is(framing: Framing) -> bool:
-    """Whether replies go out as they are."""
-    try:
-        return bytes(framing.join([b"a", b"b"])) == b"ab"
-    except BaseException:  # noqa: BLE001 - of the user's, which may refuse such replies
-        return False
 
 
 def _said(error: BaseException) -> str:
