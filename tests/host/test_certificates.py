@@ -16,6 +16,7 @@ import pytest
 from trustme import KeyType
 
 from paceline.errors import HostError
+from paceline.host import processes
 from paceline.host.certificates import Certificate, Certificates, Wanted, hush_strange_names
 from paceline.wire.tls import Stream, Tls, TlsError
 from tlsbed import PASSWORD, Client, Folder, shake_hands, speaking
@@ -150,7 +151,9 @@ def somebody_without_rights() -> Iterator[int]:
     try:
         yield os.geteuid()
     finally:
-        os.seteuid(before)
+        if before == 0:
+            os.seteuid(before)
+            processes.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, which a change of user takes away (prctl(2))
 
 
 def test_no_right_to_read(files: Folder) -> None:
