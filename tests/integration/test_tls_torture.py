@@ -82,7 +82,8 @@ APP = {
 LINES = ("--framing", "line", "--workers", "1")
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 SAID_BESIDES = re.compile(
-    r" run as root | can be read by every user | the only thread is inside a call| overloaded: |^it is over|^waits at the gate"
+    r" run as root | can be read by every user | the only thread is inside a call| overloaded: "
+    r"|^it is over|^waits at the gate"
 )
 
 

@@ -229,19 +229,9 @@ class Serving:
                     reading = self.further(c)
                 else:
                     return None
-            elif c.phase is State.UNNAMED:
-                if self.naming.go_on(c, me):
-                    reading = Reading.NOT if c.is_closed else self.further(c)
-                elif is_draining:
-                    calls.end(c, "drain")
-                elif is_due and (watch := self.ending.timing.expired(c)):
-                    self.ending.expire(c, watch, me)
-                elif not self.park(c):
-                    return None
-            elif c.phase is State.SECURING:
-                assert self.securing is not None
+            elif c.phase is State.UNNAMED or c.phase is State.SECURING:
                 moved -= me.words[me.bytes_in]
-                has_come = self.securing.go_on(c, me)
+                has_come = self.introduce(c, me)
                 moved += me.words[me.bytes_in]
                 if has_come:
                     reading = Reading.NOT if c.is_closed else self.further(c)
@@ -254,6 +244,13 @@ class Serving:
             elif not self.ending.go_on(c, me, is_due) and not self.park(c):
                 return None
         return None
+
+    def introduce(self, c: Connection, me: Member) -> bool:
+        """Go on with what comes before the first message: a proxy's header, a handshake.  False: more is to come."""
+        if c.phase is State.UNNAMED:
+            return self.naming.go_on(c, me)
+        assert self.securing is not None
+        return self.securing.go_on(c, me)
 
     def further(self, c: Connection) -> Reading:
         """How far to read when something may have come that makes no event of its own."""
