@@ -16,7 +16,7 @@ from paceline.worker.gate import Shut
 from paceline.worker.lookout import MOST_COMPUTING
 from paceline.worker.messages import Nudge, Terminated, decode, encode
 from paceline.worker.roles import Why
-from paceline.worker.watcher import ACTIVE_S, CALM_TICK_S, REST_S, TICK_S
+from paceline.worker.watcher import ACTIVE_S, CALM_TICK_S, LOOK_S, REST_S, TICK_S
 from slowcalls import Slow, enter, leader_of, wait_polling
 from workerbed import Bed, bed, receive_exactly
 
@@ -320,3 +320,26 @@ def test_it_ticks_more_slowly_while_the_process_computes_and_calls_come_and_go(m
             assert watcher.pace(worker.now) == TICK_S
         finally:
             leader.words[leader.state] = state
+
+
+def test_while_a_deadline_runs_it_looks_twice_a_second() -> None:
+    """So that nobody has more than a second beyond it: half a one until it is seen that it runs, half until it is over."""
+    with bed(lambda message: message, framing="line", message_timeout=3.0) as worker:
+        watcher = worker.parts.watcher
+        quiet, slow = worker.connect(), worker.connect()
+        now = worker.now + REST_S
+        watcher.tick(now)
+        watcher.tick(now + TICK_S)
+        assert watcher.next_rest == now + REST_S, "nobody owes anything"
+        slow.sendall(b"begun")
+        eventually(lambda: worker.worker.tables.timed)
+        worker.wait_parked()
+        watcher.tick(now + 2 * TICK_S)
+        assert watcher.next_rest <= now + 2 * TICK_S + LOOK_S
+        until = now + 3.0 + 2 * LOOK_S + 3 * TICK_S
+        while now < until and not worker.log.find("peer-slow"):
+            now += 0.1
+            watcher.tick(now)
+            worker.wait_parked()
+        assert worker.log.wait_for("peer-slow")
+        quiet.close()

@@ -183,7 +183,7 @@ class Settings:
     max_buffered: int | None = _row(
         128 * MIB, Size(low=MIB, high=1024 * GIB, word="off", metavar="SIZE|off"), SIZES,
         "the most that a worker keeps for all its peers together, of replies that they do not read and messages that "
-        "they do not finish; over it those for whom the most is kept are disconnected; looked at once a second",
+        "they do not finish; over it those for whom the most is kept are disconnected; looked at twice a second",
         "new workers", also="max_buffers max_buffer_total")  # fmt: skip
     first_byte_timeout: float | None = _row(
         None, _limit(0.01, off=True), PEERS,

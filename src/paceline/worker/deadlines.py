@@ -1,8 +1,8 @@
 """When a connection has waited too long.  Pure: the watcher asks, with the time as an argument.
 
 The fast path reads no clock.  Instead the watcher looks now and then at the connections that owe something, and keeps
-for each a `Watch`: what it saw, and since when that has not changed.  A deadline is therefore met to within one look,
-and never early.
+for each a `Watch`: what it saw, and since when that has not changed.  A deadline is therefore met to within two looks
+(when it begins, and when it is over), and never early.
 
     owes              allowed
     first byte        `first_byte_timeout`; without one, it is idle

@@ -48,6 +48,9 @@ ACTIVE_S = 0.25
 REST_S = 1.0
 """The longest sleep: the heartbeat, and the deadlines of connections, are looked at this often."""
 
+LOOK_S = 0.5
+"""The same while somebody owes something in a certain time: whoever does not do it is found within two looks."""
+
 DRAINING_REST_S = 0.1
 
 BUSY = 0.8
@@ -197,12 +200,14 @@ class Watcher:
             with quick_turns():
                 self.draining.push(now, self.drain_until)
         self.reports.tick(now)
+        if worker.tables.timed:
+            self.next_rest = min(self.next_rest, now + LOOK_S)
         if now >= self.next_rest:
             self.next_rest = now + (DRAINING_REST_S if worker.leaving else REST_S)
             self.rest(now)
 
     def rest(self, now: float) -> None:
-        """Once a second."""
+        """Once a second, and twice while deadlines run."""
         worker = self.worker
         words, row = worker.words, worker.row
         roles = worker.crew.roles
