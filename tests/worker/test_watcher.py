@@ -323,7 +323,7 @@ def test_it_ticks_more_slowly_while_the_process_computes_and_calls_come_and_go(m
 
 
 def test_while_a_deadline_runs_it_looks_twice_a_second() -> None:
-    """So that nobody has more than a second beyond it: half a one until it is seen that it runs, half until it is over."""
+    """So that nobody has more than a second beyond it: half of one until it is seen to run, half until it is over."""
     with bed(lambda message: message, framing="line", message_timeout=3.0) as worker:
         watcher = worker.parts.watcher
         quiet, slow = worker.connect(), worker.connect()
