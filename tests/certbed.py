@@ -2,8 +2,10 @@
 
 files = issue(tmp_path, "localhost")            a server's
 client = trusting()                             a context of a client that believes this authority
+client, incoming, outgoing = by_hand(raw)       a client whose records the test carries itself
 """
 
+import socket
 import ssl
 from dataclasses import dataclass
 from functools import cache
@@ -54,3 +56,17 @@ def trusting(ca: trustme.CA | None = None, **changes: object) -> ssl.SSLContext:
     for name, value in changes.items():
         setattr(context, name, value)
     return context
+
+
+def by_hand(raw: socket.socket) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """A client after its handshake, and what it reads from and writes to; its last words are not yet sent."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            raw.sendall(outgoing.read())
+            incoming.write(raw.recv(65536))
+    return client, incoming, outgoing

@@ -211,6 +211,8 @@ def test_who_is_that_user_keeps_its_groups() -> None:
     [
         ("nobodi", None, "user", "there is none of that name; did you mean nobody?"),
         ("nobody", "demon", "group", "there is none of that name; did you mean daemon?"),
+        ("٣٣", None, "user", "there is none of that name"),
+        ("nobody", "٣٣", "group", "there is none of that name"),
         ("123456", None, "user", "or have --group beside it: a number has no group"),
     ],
 )

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from paceline.addresses import Address
-from paceline.errors import HostError
 from paceline.host import unix_paths
-from paceline.host.listeners import Listener, close_listener, open_listener
+from paceline.host.listeners import close_listener
+from pathbed import dead_socket, opened, refusal
 from testbed import UNPRIVILEGED
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -25,24 +24,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def opened(path: Path | str) -> Iterator[Listener]:
-    listener = open_listener(Address("unix", path=str(path)), 0, 16, 60.0)
-    try:
-        yield listener
-    finally:
-        close_listener(listener)
-
-
-def refusal(path: Path | str) -> str:
-    with pytest.raises(HostError) as caught, opened(path):
-        pytest.fail("it must not get here")
-    words = str(caught.value)
-    assert words.startswith(f"cannot listen on unix:{path}: ")
-    assert "; " in words, "there is a remedy"
-    return words
-
-
 def connects(path: Path | str) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         try:
@@ -50,11 +31,6 @@ def connects(path: Path | str) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         return True
-
-
-def dead_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
 
 
 def test_it_listens_and_its_file_goes_with_it(folder: Path) -> None:

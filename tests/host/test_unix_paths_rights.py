@@ -10,15 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from paceline.addresses import Address
-from paceline.errors import HostError
-from paceline.host.listeners import Listener, close_listener, open_listener
 from paceline.host.unix_paths import FileRights
+from pathbed import dead_socket, masked, opened, refusal
 from testbed import UNPRIVILEGED
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -32,38 +29,6 @@ OTHERS = 4711
 def folder(tmp_path: Path) -> Path:
     assert len(str(tmp_path)) < 90, "the paths of this machine's temporary folders are too long for a socket"
     return tmp_path
-
-
-@contextmanager
-def masked(umask: int) -> Iterator[None]:
-    before = os.umask(umask)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-@contextmanager
-def opened(path: Path, rights: FileRights) -> Iterator[Listener]:
-    listener = open_listener(Address("unix", path=str(path)), 0, 16, None, rights)
-    try:
-        yield listener
-    finally:
-        close_listener(listener)
-
-
-def refusal(path: Path, rights: FileRights) -> str:
-    with pytest.raises(HostError) as caught, opened(path, rights):
-        pytest.fail("it must not get here")
-    words = str(caught.value)
-    assert words.startswith(f"cannot listen on unix:{path}: ")
-    assert "; " in words, "there is a remedy"
-    return words
-
-
-def dead_socket(path: Path, mode: int = 0o777) -> None:
-    with masked(0o777 & ~mode), socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
 
 
 def rights_of(path: Path | str) -> tuple[int, int, int]:

@@ -263,6 +263,9 @@ def test_rights_that_cannot_be_had_leave_nothing(folder: Path) -> None:
     assert "--socket-owner nobodi: must be a user of this machine" in refused(
         folder, "--bind", "unix:s", "--socket-owner", "nobodi", code=2
     )
+    said = refused(folder, "--bind", "unix:s", "--socket-mode", "640", code=2)
+    assert said.startswith("paceline: --socket-mode 640: must be octal digits 0, 2, 3, 6 and 7, ")
+    assert "(who connects needs the right to write)" in said
     dead_socket(folder / "dead")
     where = folder / "where"
     where.mkdir()

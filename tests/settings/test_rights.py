@@ -2,17 +2,27 @@
 
 import pytest
 
-from paceline.settings.rights import Account, FileMode, Owner, makes_files
+from paceline.settings.rights import Account, FileMode, Owner, SocketMode, makes_files
+from paceline.settings.table import BY_KEY
 from paceline.settings.values import WrongValueError
 
 ACCOUNT = Account(word="unchanged")
 OWNER = Owner(word="unchanged")
 MODE = FileMode(word="unchanged")
+SOCKET_MODE = SocketMode(word="umask")
 
 
 @pytest.mark.parametrize(
     ("raw", "value"),
-    [("www-data", "www-data"), (" web ", "web"), ("33", "33"), (33, "33"), (0, "0"), ("4294967294", "4294967294")],
+    [
+        ("www-data", "www-data"),
+        (" web ", "web"),
+        ("33", "33"),
+        (33, "33"),
+        (0, "0"),
+        ("4294967294", "4294967294"),
+        ("٤٢٩٤٩٦٧٢٩٥", "٤٢٩٤٩٦٧٢٩٥"),
+    ],
 )
 def test_an_account(raw: object, value: str) -> None:
     assert ACCOUNT.read(raw) == value
@@ -75,8 +85,28 @@ def test_no_mode(raw: object) -> None:
         MODE.read(raw)
 
 
-def test_the_rule_shows_a_mode_that_is_fit() -> None:
-    assert FileMode(word="umask", example="660").rule == 'octal digits from 000 to 777, as a text: "660", or umask'
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [("660", "660"), ("666", "666"), ("0o600", "600"), ("0777", "777"), ("622", "622"), ("20", "020"), ("373", "373")],
+)
+def test_a_mode_of_a_socket(raw: str, value: str) -> None:
+    assert SOCKET_MODE.read(raw) == value
+    assert SOCKET_MODE.read("umask") is None
+
+
+@pytest.mark.parametrize("raw", ["640", "755", "644", "400", "610", "605", "000", "0", "680", "rw-", 660])
+def test_a_mode_that_lets_in_others_than_it_seems_to(raw: object) -> None:
+    with pytest.raises(WrongValueError) as caught:
+        SOCKET_MODE.read(raw)
+    assert "0, 2, 3, 6 and 7, and not 0 alone (who connects needs the right to write), as a text" in caught.value.rule
+    if raw in ("640", "000"):
+        assert caught.value.remedy == "660 lets its user and its group in, 666 everybody"
+
+
+def test_what_a_umask_takes_away_may_be_anything() -> None:
+    assert BY_KEY["umask"].kind.read("045") == "045"
+    with pytest.raises(WrongValueError):
+        BY_KEY["socket_mode"].kind.read("045")
 
 
 def test_the_word() -> None:

@@ -49,13 +49,23 @@ def test_auto(folder: Path) -> None:
     assert said == []
 
 
-def test_the_umask_is_as_before(folder: Path) -> None:
-    before = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o377])
+def test_the_umask_is_not_touched_and_makes_no_difference(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    """It is that of all threads; another one may be making a file just now."""
+    folder.mkdir(mode=0o700)
+    before = os.umask(umask)
     try:
-        opened("auto").close()
-        with pytest.raises(HostError):
-            opened(str(folder / "no" / "such"))
-        assert os.umask(0o027) == 0o027
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda _: pytest.fail("it was touched"))
+            presence = opened("auto")
+            assert presence.path is not None
+            assert stat.S_IMODE(os.stat(presence.path).st_mode) == 0o600
+            presence.close()
+            with pytest.raises(HostError):
+                opened(str(folder / "no" / "such"))
+        assert os.umask(umask) == umask
     finally:
         os.umask(before)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from certbed import Files, issue, trusting
+from certbed import Files, by_hand, issue, trusting
 from leftovers import eventually
 from paceline.worker.held_secure import SecureSocket
 from workerbed import DEADLINE_S, Bed, Gate, bed, receive_exactly, unread_bytes
@@ -66,15 +66,7 @@ def test_what_came_with_the_handshake_is_received_first(files: Files, start: str
 
     with serving(read, files, start=start) as worker:
         raw = worker.connect_tcp()
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
-        while True:
-            try:
-                client.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                raw.sendall(outgoing.read())
-                incoming.write(raw.recv(65536))
+        client, incoming, outgoing = by_hand(raw)
         client.write(b"one\ntwo\n")
         raw.sendall(outgoing.read())
         told = b""

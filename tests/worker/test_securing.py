@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from certbed import Files, issue, trusting
+from certbed import Files, by_hand, issue, trusting
 from leftovers import eventually
 from paceline import Close, File
 from paceline.worker.connection import Connection
@@ -250,7 +250,7 @@ def test_close_notify_is_answered_after_the_last_reply(files: Files) -> None:
 
 def test_data_and_the_end_in_one_piece(files: Files) -> None:
     with bed(echo, framing="line", **files.settings) as worker:
-        client, incoming, outgoing = by_hand(worker)
+        client, incoming, outgoing = opened_by_hand(worker)
         client.write(b"one\ntwo\n")
         with suppress(ssl.SSLWantReadError):
             client.unwrap()
@@ -261,18 +261,10 @@ def test_data_and_the_end_in_one_piece(files: Files) -> None:
         client.unwrap()  # the server's close_notify was there, too; without it this would be an error
 
 
-def by_hand(worker: Bed) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
-    """A client after its handshake, whose records the test sends itself."""
+def opened_by_hand(worker: Bed) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """A client whose handshake the worker knows of, and whose records the test sends itself."""
     raw = worker.connect_tcp()
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
-    while True:
-        try:
-            client.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            raw.sendall(outgoing.read())
-            incoming.write(raw.recv(65536))
+    client, incoming, outgoing = by_hand(raw)
     raw.sendall(outgoing.read())
     eventually(lambda: worker.connections()[-1].phase is State.OPEN)
     return client, incoming, outgoing
@@ -302,7 +294,7 @@ def test_an_end_without_close_notify_delivers_no_part_of_a_message(files: Files)
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_a_cut_record_is_dropped(files: Files, cut: int) -> None:
     with bed(echo, framing="line", **files.settings) as worker:
-        client, _, outgoing = by_hand(worker)
+        client, _, outgoing = opened_by_hand(worker)
         client.write(b"a line\n")
         raw = worker.clients[-1]
         raw.sendall(outgoing.read()[:-cut])
@@ -314,7 +306,7 @@ def test_a_cut_record_is_dropped(files: Files, cut: int) -> None:
 def test_what_is_no_record_ends_it_after_the_messages_before(files: Files) -> None:
     seen: list[bytes] = []
     with bed(seen.append, framing="line", **files.settings) as worker:
-        client, _, outgoing = by_hand(worker)
+        client, _, outgoing = opened_by_hand(worker)
         client.write(b"good\n")
         raw = worker.clients[-1]
         raw.sendall(outgoing.read() + b"\x17\x03\x03\x00\x20" + b"z" * 32)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from paceline.errors import HostError, SettingError
 from paceline.host import processes
 from paceline.host.unix_paths import FileRights
+from paceline.settings.rights import is_number
 from paceline.settings.values import near
 
 ROOT = 0
@@ -99,7 +100,7 @@ def _user(text: str) -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(text)
     except KeyError:
-        if text.isdecimal():
+        if is_number(text):
             return _user_of(int(text))
     nearest = near(text, (entry.pw_name for entry in pwd.getpwall()))
     raise NoAccountError("user", "a user of this machine, and there is none of that name", nearest)
@@ -115,7 +116,7 @@ def _group(text: str) -> int:
     try:
         return grp.getgrnam(text).gr_gid
     except KeyError:
-        if text.isdecimal():
+        if is_number(text):
             return int(text)
     nearest = near(text, (entry.gr_name for entry in grp.getgrall()))
     raise NoAccountError("group", "a group of this machine, and there is none of that name", nearest)

@@ -6,7 +6,8 @@ that is no socket; and of two servers that start at the same path one gives way.
 Where nothing is in the way, bind(2) makes the file.  A dead one is replaced in one step, by rename(2), with a socket
 that listens already: a client that tries again and again is refused until then, and served from then on, but never
 told that there is no such path.  The kernel goes on calling that socket by the name it was bound to, PATH.new (`ss -xl`
-shows it); what we say ourselves is PATH.
+shows it); what we say ourselves is PATH.  Where that name would be too long, or is taken by what is alive or no socket,
+the dead file is removed first, and for a moment there is no such path.
 
 Who may write to the file may connect (unix(7)).  A mode that is asked for is the socket's own before it is bound, so
 that bind(2) makes the file with it, or with less (the umask); what is still missing, and the owner, are set before
@@ -126,9 +127,7 @@ def _listen_if_free(bound: str, path: str, backlog: int, rights: FileRights) -> 
             if error.errno == errno.EADDRINUSE:
                 raise _TakenError from None
             raise
-        found = os.lstat(bound)
-        if not _is_ours(found):
-            raise _TakenError  # where others may write, they may be quick
+        found = _file_of(opened, bound)
         made = Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid())
         undo.callback(made.remove)
         if rights != AS_MADE:
@@ -138,6 +137,36 @@ def _listen_if_free(bound: str, path: str, backlog: int, rights: FileRights) -> 
             os.rename(bound, path)
         undo.pop_all()
     return opened, Made(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
+
+
+def _file_of(opened: socket.socket, bound: str) -> os.stat_result:
+    """The file that it was bound to a moment ago.
+
+    Raises _TakenError when another one is there, or none: where others may write, they may be quick.  Raises HostError
+    when the file system has given ours to another user, as those do that know of one user, or trust no root (NFS); then
+    it is removed, and `opened` is closed: whose a file is that nobody holds any more, nobody else can say.
+    """
+    try:
+        found = os.lstat(bound)
+        if _is_ours(found):
+            return found
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid == os.geteuid():
+            raise _TakenError
+        opened.close()
+        left = ""
+        try:
+            if is_held(bound):
+                raise _TakenError  # by somebody else
+            Made(os.path.abspath(bound), found.st_dev, found.st_ino, os.getpid()).remove()
+        except HostError:  # it may not be asked, so it may be anybody's
+            left = f"; remove the file {bound} if no server answers there"
+    except FileNotFoundError:
+        raise _TakenError from None
+    folder = os.path.dirname(bound) or "."
+    raise HostError(
+        f"the file system of the folder {folder} gives what this user (uid {os.geteuid()}) makes to another one "
+        f"(uid {found.st_uid}), so nobody can say who may connect; choose a folder on another one{left}"
+    )
 
 
 def _set_rights(made: Made, found: os.stat_result, rights: FileRights) -> None:
@@ -165,7 +194,7 @@ def _set_rights(made: Made, found: os.stat_result, rights: FileRights) -> None:
         has = f"mode {stat.S_IMODE(found.st_mode):03o}, uid {found.st_uid}, gid {found.st_gid}"
         raise HostError(
             f"its file system does not keep the rights of a file: it was to have {_text_of(rights)}, and has {has}; "
-            f"choose a folder on another one, or leave --socket-mode and --socket-owner out"
+            f"choose a folder on another one, or leave --socket-mode and --socket-owner out, if they ask for it"
         )
 
 

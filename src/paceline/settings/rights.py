@@ -3,6 +3,7 @@
     Account    www-data, or 33
     Owner      www-data, www-data:adm, or :adm
     FileMode   027: octal digits
+    SocketMode 660: those of them that say who may connect
 
 Whether there is such a user or group is looked at by whoever uses it (cli/rights.py).
 """
@@ -57,7 +58,12 @@ def _may_be_account(text: str) -> bool:
         return False
     if re.fullmatch("[+-]?[0-9]+", text) and not re.fullmatch("0*[0-9]{1,10}", text):
         return False
-    return not (text.isdecimal() and int(text) > MOST_ID)
+    return not (is_number(text) and int(text) > MOST_ID)
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a number and no name; digits of other scripts, which int() reads as well, make a name."""
+    return text.isascii() and text.isdecimal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +71,10 @@ class FileMode(Kind):
     """Bits of a file's mode, a text of three octal digits.  Of a file that says umask = 27, nobody knows which 27."""
 
     metavar: str = "MODE"
-    example: str = "027"
 
     @property
     def body(self) -> str:
-        return f'octal digits from 000 to 777, as a text: "{self.example}"'
+        return 'octal digits from 000 to 777, as a text: "027"'
 
     @property
     def allowed(self) -> str:
@@ -80,6 +85,28 @@ class FileMode(Kind):
         if found is None or int(found[1], 8) > 0o777:
             raise WrongValueError(self.rule)
         return f"{int(found[1], 8):03o}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketMode(FileMode):
+    """The mode of a Unix socket's file.  Connecting needs the right to write (unix(7)): a digit that gives others and
+    not that one means something else than it says, and one that gives it to nobody leaves root alone."""
+
+    @property
+    def body(self) -> str:
+        return (
+            'octal digits 0, 2, 3, 6 and 7, and not 0 alone (who connects needs the right to write), as a text: "660"'
+        )
+
+    @property
+    def allowed(self) -> str:
+        return "octal, of the digits 02367"
+
+    def body_of(self, raw: object) -> str:
+        mode = FileMode.body_of(self, raw)
+        if mode == "000" or set(mode) & set("145"):
+            raise WrongValueError(self.rule, remedy="660 lets its user and its group in, 666 everybody")
+        return mode
 
 
 # What belongs together

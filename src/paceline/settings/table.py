@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from paceline.settings.networks import Networks
-from paceline.settings.rights import Account, FileMode, Owner
+from paceline.settings.rights import Account, FileMode, Owner, SocketMode
 from paceline.settings.secrecy import Files, Protocols, Version
 from paceline.settings.values import (
     Addresses,
@@ -283,7 +283,7 @@ class Settings:
         "which rights new files do not get, those of Unix sockets among them: 027 keeps others out (umask(2))",
         "restart", also="file_mask")  # fmt: skip
     socket_mode: str | None = _row(
-        None, FileMode(word="umask", metavar="MODE|umask", example="660"), RIGHTS,
+        None, SocketMode(word="umask", metavar="MODE|umask"), RIGHTS,
         "the mode of the files that --bind unix:PATH makes, from their first moment on: who may write to the file may "
         "connect (unix(7)), so 660 lets its user and its group in; umask: as the umask has it",
         "restart", also="unix_socket_mode chmod_socket socket_umask socket_permissions")  # fmt: skip

@@ -14,7 +14,7 @@ from paceline import __version__
 from paceline.errors import HostError
 from paceline.host import processes, runtime
 from paceline.host.rights import Account
-from paceline.host.unix_paths import Made, listen_at_path
+from paceline.host.unix_paths import FileRights, Made, listen_at_path
 
 if TYPE_CHECKING:
     from paceline.supervisor.testament import FileLeft, Testament
@@ -94,11 +94,7 @@ class Presence:
 
     def listen(self, path: str) -> None:
         """Raises HostError."""
-        before = os.umask(0o177)  # the file's mode is 0600 from its first moment on
-        try:
-            self.listener, self.made = listen_at_path(path, BACKLOG)
-        finally:
-            os.umask(before)
+        self.listener, self.made = listen_at_path(path, BACKLOG, FileRights(mode=0o600))
 
     def listen_for(self, control: str | None, who: Account) -> None:
         """Have the socket at the path that was named, if one was, before this process becomes `who`, to whom it goes.
