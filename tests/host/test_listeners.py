@@ -98,9 +98,11 @@ def test_all_interfaces_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_ipv6
 def test_all_of_ipv6_leaves_ipv4_to_another() -> None:
-    with opened("[::]:0") as listener:
-        port = listener.socket.getsockname()[1]
-        with opened(f"0.0.0.0:{port}") as other:
+    with socket.socket() as reserved:  # a port that is free for both
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("0.0.0.0", 0))
+        port = reserved.getsockname()[1]
+        with opened(f"[::]:{port}") as listener, opened(f"0.0.0.0:{port}") as other:
             assert answers(listener, "::1")
             assert answers(other, "127.0.0.1")
 
