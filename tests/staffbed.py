@@ -24,7 +24,7 @@ from paceline.worker.record import Record, encode
 from workerbed import DEADLINE_S, Bed, bed
 
 SEATS = 3
-THREADS = 2
+MOST_THREADS = 2
 PLAIN, SECURED = 1, 0
 """The ways in: the second one is secured where there are certificates."""
 
@@ -124,7 +124,7 @@ class Staff:
     """All of them."""
 
     def __init__(
-        self, kind: type[Handler], answer: Callable[[bytes, int], object], settings: dict[str, Any], workers: int = 2
+        self, kind: type[Handler], answer: Callable[[bytes, int], object], workers: int = 2, **settings: Any
     ) -> None:
         self.stack = ExitStack()
         self.kind = kind
@@ -132,7 +132,7 @@ class Staff:
         self.settings = settings
         self.book = Book()
         self.numbers = count()
-        self.house = self.stack.enter_context(house(SEATS, THREADS))
+        self.house = self.stack.enter_context(house(SEATS, MOST_THREADS))
         self.posts: list[Post] = []
         """Of those who are there, oldest first."""
         self._beds: dict[Post, ExitStack] = {}
@@ -151,7 +151,7 @@ class Staff:
         handler = self.kind(self.book, next(self.numbers), self.answer)
         beds = self.stack.enter_context(ExitStack())
         place = self.house.place(seat, generation)
-        made = bed(handler, framing="line", threads=THREADS, place=place, **self.settings)
+        made = bed(handler, framing="line", place=place, **self.settings)
         worker = beds.enter_context(made)
         worker.parts.accepting.ways_in[PLAIN] = WayIn(PLAIN, "a plain one", worker.worker.pushing.push)
         self.house.set(seat, state=WorkerState.READY)
@@ -188,20 +188,28 @@ class Staff:
         return None
 
     def give(self, post: Post, c: Connection) -> bool | None:
-        """To somebody else, as the watcher of a worker that leaves does.  False: it stays; None: it is in hand."""
+        """To somebody else, as the watcher of a worker that leaves does.
+
+        False: it cannot move; None: somebody has it in hand, or nobody can take it.
+        """
         self._beat()
-        if post.tables.parked.pop(c.fd, None) is None:
-            return None
         giving = post.watcher.giving
         assert giving is not None
         takers = giving.takers(any_generation=True)
-        if reach(c) is Reach.NOWHERE or not takers:
+        if not takers or post.tables.parked.pop(c.fd, None) is None:
+            return None
+        if reach(c) is Reach.NOWHERE:
             if post.tables.park(c) is not None:
                 post.tables.requeue(c)
                 post.bed.worker.wakeup.wake()
             return False
         assert giving.try_give(c, takers, giving.passes_of(c)), "it could move, and did not"
         return True
+
+    def take_in(self) -> None:
+        """Nothing is on the way any more."""
+        for post in self.posts:
+            post.watcher.take_in()
 
     def tick(self, post: Post, times: int = 1) -> None:
         """Its watcher ticks; whoever is done with leaving has gone after that."""

@@ -10,23 +10,32 @@ In the end whoever is still there has it all, and each connection has ended once
 
 import select
 import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from math import ceil
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from certbed import issue, trusting
 from leftovers import eventually
-from staffbed import PLAIN, Handler, Staff, Told
+from staffbed import PLAIN, SECURED, Handler, Staff, Told
 from workerbed import reset, tcp_pair
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 LONG = 40_000
 PIECES = 3
 MOST_UNSENT = 300
-SHARES = st.floats(0, 1)
+KINDS = st.sampled_from([b"x", b"x", b"l", b"p"])
+SHARES = st.just(1.0) | st.floats(0, 1)
 SOMEBODY = st.integers(0, 2)
-TIMES = {"write_timeout": 1000.0, "message_timeout": 1000.0}
+TIMES: dict[str, Any] = dict.fromkeys(("write_timeout", "message_timeout", "handshake_timeout"), 1000.0)
+"""Watchers who tick often must not take that for time."""
 
 
 def replies_to(line: bytes, number: int) -> list[bytes]:
@@ -79,8 +88,18 @@ class Client:
         """End-of-file has come."""
 
     @property
+    def has_finished(self) -> bool:
+        """It has said that it sends no more, and may have gone."""
+        return self.is_half_closed or self.is_over
+
+    @property
     def may_say(self) -> bool:
-        return not self.is_half_closed and not self.is_over and len(self.unsent) < MOST_UNSENT
+        return not self.has_finished and len(self.unsent) < MOST_UNSENT
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing has come from it, nor goes to it."""
+        return not self.carried and not self.has_finished and not self.pushed
 
     @property
     def is_owed_all(self) -> bool:
@@ -89,6 +108,7 @@ class Client:
 
     @property
     def may_be_cut(self) -> bool:
+        """It made no sense."""
         return False
 
     # What it sends
@@ -98,13 +118,13 @@ class Client:
         self.said += plain
         self.unsent += plain
 
-    def carry(self, most: int = 10**6) -> None:
+    def carry(self, share: float = 1.0) -> None:
         """Send so much of it, if there is room."""
         if self.is_half_closed or self.is_over or not self.unsent:
             return
         self.stream.setblocking(False)
         try:
-            sent = self.stream.send(self.unsent[:most])
+            sent = self.stream.send(self.unsent[: ceil(share * len(self.unsent))])
         except BlockingIOError:
             return  # it does not read, so it is not read from
         except ConnectionError:
@@ -130,7 +150,6 @@ class Client:
     def half_close(self) -> None:
         if not self.is_half_closed and not self.is_over:
             self.is_half_closed = True
-            self.surely_pushed = len(self.pushed)
             self.unsent.clear()
             try:
                 self.stream.shutdown(socket.SHUT_WR)
@@ -167,7 +186,7 @@ class Client:
             for line in lines:
                 self._take(line)
             assert not self.torn or any(line.startswith(self.torn) for line in self._next()), "torn by something else"
-        assert not self.is_ended or self.is_half_closed or self.may_be_cut, "nobody has ended it"
+        assert not self.is_ended or self.has_finished or self.may_be_cut, "nobody has ended it"
 
     def opened(self, piece: bytes) -> bytes:
         return piece
@@ -202,7 +221,7 @@ class Client:
 
 class Peers(RuleBasedStateMachine):
     clients = Bundle("clients")
-    settings: dict[str, object] = TIMES
+    options: dict[str, Any] = TIMES
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,10 +229,10 @@ class Peers(RuleBasedStateMachine):
         self.numbers = iter(range(10**6))
         self.staff: Staff | None = None
 
-    @initialize(are_told=st.booleans())
-    def open(self, are_told: bool) -> None:
+    @initialize(are_told=st.booleans(), threads=st.integers(1, 2))
+    def open(self, are_told: bool, threads: int) -> None:
         self.are_told = are_told
-        self.staff = Staff(Told if are_told else Handler, answer, dict(self.settings))
+        self.staff = Staff(Told if are_told else Handler, answer, threads=threads, **self.options)
 
     # What peers do
 
@@ -221,7 +240,7 @@ class Peers(RuleBasedStateMachine):
     def connect(self, whom: int, is_passed: bool) -> Client:
         return self.admit(Client, PLAIN, whom, is_passed)
 
-    def admit(self, kind: type[Client], way: int, whom: int, is_passed: bool) -> Client:
+    def admit(self, kind: Callable[[socket.socket], Client], way: int, whom: int, is_passed: bool) -> Client:
         stream, theirs = tcp_pair(receive_buffer=4096)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client = kind(stream)
@@ -230,32 +249,31 @@ class Peers(RuleBasedStateMachine):
         self.staff.admit(staying[whom % len(staying)], theirs, way, passed=is_passed)
         return client
 
-    @rule(client=clients, kind=st.sampled_from([b"x", b"x", b"l", b"p"]), cut=SHARES)
-    def send(self, client: Client, kind: bytes, cut: float) -> None:
+    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES)
+    def send(self, client: Client, kind: bytes, cut: float, share: float) -> None:
         """A line, or a part of one; the rest of the one before comes first."""
         if client.may_say and len(client.said) - client.said.rfind(b"\n") < 100:
             line = b"" if client.said and not client.said.endswith(b"\n") else kind
             line += b"%d\n" % next(self.numbers)
-            client.say(line[: max(1, round(cut * len(line)))])
-            client.carry()
+            client.say(line[: ceil(cut * len(line)) or 1])
+        client.carry(share)
 
     @rule(client=clients, count=st.integers(2, 12))
     def send_at_once(self, client: Client, count: int) -> None:
         if client.may_say:
             client.say(b"".join(b"\nx%d\n" % next(self.numbers) for _ in range(count)))
-            client.carry()
+        client.carry()
 
     @rule(client=clients, most=st.sampled_from([1, 100, 10_000, 10**6]))
     def read(self, client: Client, most: int) -> None:
         client.read(most)
 
-    @rule(client=clients)
-    def half_close(self, client: Client) -> None:
-        client.half_close()
-
-    @rule(client=clients, by_reset=st.booleans())
-    def leave(self, client: Client, by_reset: bool) -> None:
-        client.leave(by_reset=by_reset)
+    @rule(client=clients, how=st.sampled_from(["half", "whole", "reset"]))
+    def end(self, client: Client, how: str) -> None:
+        if how == "half":
+            client.half_close()
+        else:
+            client.leave(by_reset=how == "reset")
 
     # What workers do
 
@@ -268,37 +286,42 @@ class Peers(RuleBasedStateMachine):
         try:
             found[1].send(message)
         except BrokenPipeError:
-            assert client.is_half_closed or client.is_over or client.may_be_cut, "it is there"
+            assert client.has_finished or client.may_be_cut, "it is there"
         else:
             client.pushed.append(message)
-            client.surely_pushed += not client.is_half_closed
+            client.surely_pushed += not client.has_finished
 
-    @rule(client=clients)
-    def give(self, client: Client) -> None:
+    @rule(client=clients, is_taken=st.booleans())
+    def give(self, client: Client, is_taken: bool) -> None:
         found = self.staff.find(client.name)
         if found is not None:
             post, connection = found
             is_given = self.staff.give(post, connection)
-            assert not (is_given and client.is_bound), "it moved"
+            assert is_given is not True or not client.is_bound, "it moved"
+            assert is_given is not False or not client.is_quiet, "it cannot move"
             if is_given:
                 with pytest.raises(BrokenPipeError):
                     connection.send(b"nowhere")
+        if is_taken:
+            self.staff.take_in()
 
-    @rule(who=SOMEBODY)
-    def take_in(self, who: int) -> None:
-        self.staff[who].watcher.take_in()
+    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES, is_taken=st.booleans())
+    def send_and_give(self, client: Client, kind: bytes, cut: float, share: float, is_taken: bool) -> None:
+        """Before, while or after what has come is served."""
+        self.send(client, kind, cut, share)
+        self.give(client, is_taken)
 
-    @rule(who=SOMEBODY, times=st.integers(1, 60))
-    def tick(self, who: int, times: int) -> None:
-        self.staff.tick(self.staff[who], times)
+    @rule(who=SOMEBODY, times=st.integers(0, 60))
+    def watch(self, who: int, times: int) -> None:
+        post = self.staff[who]
+        post.watcher.take_in()
+        self.staff.tick(post, times)
 
-    @rule(who=SOMEBODY)
-    def hold_up(self, who: int) -> None:
-        self.staff[who].handler.door.clear()
-
-    @rule(who=SOMEBODY)
-    def let_go(self, who: int) -> None:
-        self.staff[who].handler.door.set()
+    @rule(who=SOMEBODY, is_held=st.booleans())
+    def hold_up(self, who: int, is_held: bool) -> None:
+        """Its calls wait, from now on, or no longer."""
+        door = self.staff[who].handler.door
+        (door.clear if is_held else door.set)()
 
     @rule(who=SOMEBODY, is_newer=st.booleans())
     def hand_over(self, who: int, is_newer: bool) -> None:
@@ -343,5 +366,160 @@ class Peers(RuleBasedStateMachine):
         return all(ended) and not any(post.tables.open for post in self.staff.posts)
 
 
+class SecureClient(Client):
+    """One inside TLS."""
+
+    def __init__(self, stream: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(stream)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self.is_shaken = False
+        self.is_shaken_at = 0
+        """So much must have been carried for the handshake."""
+        self.said_goodbye = self.told_goodbye = self.is_spoilt = False
+        self.records: deque[tuple[int, bytes]] = deque()
+        """(where its end is on the wire, what is in it) of those that were not carried yet."""
+        self._shake()
+
+    @property
+    def is_bound(self) -> bool:  # type: ignore[override]
+        return self.heard > 0
+
+    @property
+    def has_finished(self) -> bool:
+        return super().has_finished or self.said_goodbye
+
+    @property
+    def may_say(self) -> bool:
+        return super().may_say and self.is_shaken and not self.is_spoilt
+
+    @property
+    def is_owed_all(self) -> bool:
+        return self.is_shaken and self.carried >= self.is_shaken_at and not self.is_spoilt
+
+    @property
+    def may_be_cut(self) -> bool:
+        return self.is_spoilt
+
+    def _shake(self) -> None:
+        try:
+            self.tls.do_handshake()
+            self.is_shaken = True
+        except ssl.SSLWantReadError:
+            pass
+        if sealed := self._outgoing.read():
+            self.is_shaken_at = self.carried + len(self.unsent) + len(sealed)
+            self.lay(sealed)
+
+    def lay(self, sealed: bytes, plain: bytes = b"") -> None:
+        """To be sent, if it still can be; it is understood when all of it has come."""
+        if not self.is_half_closed and not self.is_spoilt:
+            self.unsent += sealed
+            self.records.append((self.carried + len(self.unsent), plain))
+
+    def has_shaken(self) -> bool:
+        """Whether it is done; everything has been done for it."""
+        self.carry()
+        self.read()
+        return self.is_shaken
+
+    def say(self, plain: bytes) -> None:
+        self.said += plain
+        self.tls.write(plain)
+        self.lay(self._outgoing.read(), plain)
+
+    def say_goodbye(self) -> None:
+        """close_notify."""
+        if self.may_say:
+            self.said_goodbye = True
+            with suppress(ssl.SSLWantReadError):  # for the other one's
+                self.tls.unwrap()
+            self.lay(self._outgoing.read())
+
+    def spoil(self, where: float) -> None:
+        """Some of what is to be sent is damaged; or no TLS is spoken at all."""
+        if self.is_half_closed or self.is_over or self.is_spoilt:
+            return
+        if not self.carried:
+            self.unsent[:] = b"GET / HTTP/1.1\r\n\r\n"
+            self.records.clear()
+        elif self.unsent and self.is_shaken:
+            place = int(where * (len(self.unsent) - 1))
+            self.unsent[place] ^= 1
+            while self.records and self.records[-1][0] > self.carried + place:
+                self.records.pop()
+        else:
+            return
+        self.is_spoilt = True
+
+    def _on_carried(self, piece: bytes) -> None:
+        while self.records and self.records[0][0] <= self.carried:
+            self.on_sent(self.records.popleft()[1])
+
+    def opened(self, piece: bytes) -> bytes:
+        self._incoming.write(piece)
+        plain = bytearray()
+        try:
+            if not self.is_shaken:
+                self._shake()
+            while self.is_shaken and not self.told_goodbye:
+                read = self.tls.read(65536)
+                plain += read
+                self.told_goodbye = not read  # ssl.SSLZeroReturnError, before ours is said
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.told_goodbye = True
+        except ssl.SSLError:
+            assert self.is_spoilt, "it was damaged on its way"
+        assert not self.is_ended or self.told_goodbye or not self.is_owed_all, "it ended without close_notify"
+        return bytes(plain)
+
+    def finish(self) -> None:
+        """Politely, where that can be; then it is for the worker to end the connection."""
+        if self.is_shaken and not self.is_spoilt and not self.is_half_closed:
+            self.say_goodbye()
+            self.carry()
+        else:
+            self.half_close()
+
+
+class SecurePeers(Peers):
+    """Some of the peers speak TLS.  Their connections move as long as none of it was heard."""
+
+    @rule(target=Peers.clients, whom=SOMEBODY, is_passed=st.booleans(), is_old=st.booleans())
+    def connect_inside_tls(self, whom: int, is_passed: bool, is_old: bool) -> Client:
+        context = trusting()
+        if is_old:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return self.admit(lambda stream: SecureClient(stream, context), SECURED, whom, is_passed)
+
+    @rule(client=Peers.clients)
+    def shake(self, client: Client) -> None:
+        """The whole handshake, where nobody is held up."""
+        if not isinstance(client, SecureClient) or client.has_finished or client.is_spoilt:
+            return
+        if all(post.handler.door.is_set() for post in self.staff.posts):
+            self.staff.take_in()
+            eventually(client.has_shaken)
+
+    @rule(client=Peers.clients)
+    def say_goodbye(self, client: Client) -> None:
+        if isinstance(client, SecureClient):
+            client.say_goodbye()
+
+    @rule(client=Peers.clients, where=st.floats(0, 1))
+    def spoil(self, client: Client, where: float) -> None:
+        if isinstance(client, SecureClient):
+            client.spoil(where)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    SecurePeers.options = TIMES | issue(tmp_path_factory.mktemp("certificates"), "localhost").settings
+
+
 TestPeers = Peers.TestCase
-TestPeers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPeers.settings = settings(max_examples=60, stateful_step_count=80, deadline=None)
+TestSecurePeers = SecurePeers.TestCase
+TestSecurePeers.settings = TestPeers.settings
