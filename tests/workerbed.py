@@ -65,12 +65,14 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def tcp_pair(receive_buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """(a client, the other end of it) of a new TCP connection."""
+def tcp_pair(receive_buffer: int | None = None, source: str = "") -> tuple[socket.socket, socket.socket]:
+    """(a client, the other end of it) of a new TCP connection; from this address of this machine, if it is named."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.socket()
         if receive_buffer is not None:  # before it connects, so that no larger window is offered (tcp(7))
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            ours.bind((source, 0))
         ours.connect(server.getsockname())
         return ours, server.accept()[0]
 
