@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
-from house import GENERATION, house
+from house import house
 from paceline import clock
 from paceline.host import passing, streams
 from paceline.scoreboard.fields import WorkerState
@@ -121,11 +121,9 @@ class Post:
 
 
 class Staff:
-    """All of them."""
+    """All of them; nobody is there yet."""
 
-    def __init__(
-        self, kind: type[Handler], answer: Callable[[bytes, int], object], workers: int = 2, **settings: Any
-    ) -> None:
+    def __init__(self, kind: type[Handler], answer: Callable[[bytes, int], object], **settings: Any) -> None:
         self.stack = ExitStack()
         self.kind = kind
         self.answer = answer
@@ -137,15 +135,13 @@ class Staff:
         """Of those who are there, oldest first."""
         self._beds: dict[Post, ExitStack] = {}
         for seat in range(SEATS):
-            self.house.board.leave(seat)  # nobody is there yet
-        for _ in range(workers):
-            self.hire()
+            self.house.board.leave(seat)
 
     def __getitem__(self, which: int) -> Post:
         """Any number means somebody."""
         return self.posts[which % len(self.posts)]
 
-    def hire(self, generation: int = GENERATION) -> None:
+    def hire(self, generation: int) -> None:
         """Somebody new, at a free seat."""
         seat = min(set(range(SEATS)) - {post.seat for post in self.posts})
         handler = self.kind(self.book, next(self.numbers), self.answer)

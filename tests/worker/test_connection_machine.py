@@ -21,8 +21,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from certbed import issue, trusting
 from duebed import Client, SecureClient, answer
+from house import GENERATION
 from leftovers import eventually
-from staffbed import PLAIN, SECURED, Handler, Staff, Told
+from paceline.worker.connection import Connection
+from staffbed import PLAIN, SECURED, Handler, Post, Staff, Told
 from workerbed import tcp_pair
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -43,10 +45,12 @@ class Peers(RuleBasedStateMachine):
         self.all: list[Client] = []
         self.numbers = iter(range(10**6))
 
-    @initialize(are_told=st.booleans(), threads=st.integers(1, 2))
-    def open(self, are_told: bool, threads: int) -> None:
+    @initialize(are_told=st.booleans(), are_mixed=st.booleans(), threads=st.integers(1, 2))
+    def open(self, are_told: bool, are_mixed: bool, threads: int) -> None:
         self.are_told = are_told
         self.staff = Staff(Told if are_told else Handler, answer, threads=threads, **self.options)
+        for generation in (GENERATION, GENERATION + are_mixed):
+            self.staff.hire(generation)
 
     # What peers do
 
@@ -106,25 +110,29 @@ class Peers(RuleBasedStateMachine):
             client.pushed.append(message)
             client.surely_pushed += not client.has_finished
 
-    @rule(client=clients, is_taken=st.booleans())
-    def give(self, client: Client, is_taken: bool) -> None:
-        found = self.staff.find(client.name)
-        if found is not None:
-            post, connection = found
-            is_given = self.staff.give(post, connection)
-            assert is_given is not True or not client.is_bound, "it moved"
-            assert is_given is not False or not client.is_quiet, "it cannot move"
-            if is_given:
-                with pytest.raises(BrokenPipeError):
-                    connection.send(b"nowhere")
-        if is_taken:
-            self.staff.take_in()
+    @rule(client=clients, times=st.integers(1, 3), is_taken=st.booleans())
+    def give(self, client: Client, times: int, is_taken: bool) -> None:
+        """On and on, before or after those in between have looked at it."""
+        for left in reversed(range(times)):
+            found = self.staff.find(client.name)
+            if found is not None:
+                self._give(client, *found)
+            if left or is_taken:
+                self.staff.take_in()
 
-    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES, is_taken=st.booleans())
-    def send_and_give(self, client: Client, kind: bytes, cut: float, share: float, is_taken: bool) -> None:
+    def _give(self, client: Client, post: Post, connection: Connection) -> None:
+        is_given = self.staff.give(post, connection)
+        assert is_given is not True or not client.is_bound, "it moved"
+        assert is_given is not False or not client.is_quiet, "it cannot move"
+        if is_given:
+            with pytest.raises(BrokenPipeError):
+                connection.send(b"nowhere")
+
+    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES, times=st.integers(1, 3))
+    def send_and_give(self, client: Client, kind: bytes, cut: float, share: float, times: int) -> None:
         """Before, while or after what has come is served."""
         self.send(client, kind, cut, share)
-        self.give(client, is_taken)
+        self.give(client, times, is_taken=True)
 
     @rule(who=SOMEBODY, times=st.integers(0, 60))
     def watch(self, who: int, times: int) -> None:
