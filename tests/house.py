@@ -13,7 +13,7 @@ from paceline.worker.giving import Giving
 from paceline.worker.plan import Inbox
 from paceline.worker.record import Record, encode
 from paceline.worker.worker import Worker
-from workerbed import unread_bytes
+from workerbed import Place, unread_bytes
 
 GENERATION = 3
 
@@ -21,8 +21,8 @@ GENERATION = 3
 class House:
     """A board and inboxes for some seats; workers and bare readers sit there."""
 
-    def __init__(self, seats: int) -> None:
-        self.board = Board.create(seats, 1)
+    def __init__(self, seats: int, threads: int = 1) -> None:
+        self.board = Board.create(seats, threads)
         self.inboxes = [Inbox(*passing.pair()) for _ in range(seats)]
         self.spare = Spare(passing.MOST_DESCRIPTORS)
         self.clients: list[socket.socket] = []
@@ -34,6 +34,10 @@ class House:
         row = self.board.layout.worker_index(seat)
         for name, value in cells.items():
             self.board.words[row + WORKER[name]] = value
+
+    def place(self, seat: int, generation: int = GENERATION) -> Place:
+        """For a whole worker that is to sit there."""
+        return Place(self.board, tuple(self.inboxes), seat, generation)
 
     def giving(self, worker: Worker, seat: int = 0) -> Giving:
         return Giving(worker, self.board, self.inboxes, seat, GENERATION)
@@ -65,8 +69,8 @@ class House:
 
 
 @contextmanager
-def house(seats: int) -> Iterator[House]:
-    made = House(seats)
+def house(seats: int, threads: int = 1) -> Iterator[House]:
+    made = House(seats, threads)
     try:
         yield made
     finally:

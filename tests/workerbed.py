@@ -7,6 +7,7 @@ are let go.
 """
 
 import array
+import dataclasses
 import fcntl
 import os
 import socket
@@ -15,6 +16,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from leftovers import eventually
@@ -33,7 +35,7 @@ from paceline.worker.connection import Connection, WayIn
 from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import State
 from paceline.worker.messages import Drain, encode
-from paceline.worker.plan import Plan
+from paceline.worker.plan import Inbox, Plan
 from paceline.worker.process import certificates_of
 from paceline.worker.watcher import REST_S, TICK_S
 
@@ -61,6 +63,18 @@ def reset(client: socket.socket) -> None:
     """End a TCP connection by a reset (socket(7), SO_LINGER)."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
+
+
+def tcp_pair(receive_buffer: int | None = None, source: str = "") -> tuple[socket.socket, socket.socket]:
+    """(a client, the other end of it) of a new TCP connection; from this address of this machine, if it is named."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.socket()
+        if receive_buffer is not None:  # before it connects, so that no larger window is offered (tcp(7))
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            ours.bind((source, 0))
+        ours.connect(server.getsockname())
+        return ours, server.accept()[0]
 
 
 def unread_bytes(fd: int) -> int:
@@ -135,6 +149,16 @@ class Gate:
         self._door.set()
 
 
+@dataclass(frozen=True)
+class Place:
+    """A seat among others, where one worker's board and inbox are (house.py)."""
+
+    board: Board
+    inboxes: tuple[Inbox, ...]
+    seat: int
+    generation: int
+
+
 class Drained:
     """A watcher's loop on a thread of its own, until the worker has drained."""
 
@@ -180,13 +204,7 @@ class Bed:
 
     def connect_tcp(self, *, send_buffer: int | None = None, receive_buffer: int | None = None) -> socket.socket:
         """The same over TCP: for resets, and for buffers of both ends."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            ours = socket.socket()
-            if receive_buffer is not None:  # before it connects, so that no larger window is offered (tcp(7))
-                ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            ours.connect(server.getsockname())
-            theirs, _ = server.accept()
-        return self._admit(ours, theirs, send_buffer)
+        return self._admit(*tcp_pair(receive_buffer), send_buffer)
 
     def call_in(self, source: str = "", to: str = "") -> socket.socket:
         """A new client, by the listener; from and to addresses of this machine, if they are named."""
@@ -318,22 +336,26 @@ def bed(
     as_: str | None = None,
     run: bool = True,
     listen: bool | str = False,
+    place: Place | None = None,
     **settings: Any,
 ) -> Iterator[Bed]:
     """A worker that serves `handler`; `run=False`: assembled, and no thread made yet.  A bug of ours fails the test.
 
-    `listen`: with a listener on a free port as well, or at this address, for `bed.call_in`.
+    `listen`: with a listener on a free port as well, or at this address, for `bed.call_in`.  `place`: among siblings,
+    to whom its watcher gives and from whom it takes, when it is told to.
     """
     chosen = Settings(as_=as_, **settings)
     log = RecordingLog()
-    board = Board.create(2, chosen.threads)
-    board.sit(0, pid=os.getpid(), slot=0, generation=1, now_ns=clock.now_ns())
+    board = Board.create(2, chosen.threads) if place is None else place.board
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     signal_read, signal_write = os.pipe()
-    place = "127.0.0.1:0" if listen is True else listen
-    listeners = (open_listener(parse_address(place), 0, 64, None),) if place else ()
+    address = "127.0.0.1:0" if listen is True else listen
+    listeners = (open_listener(parse_address(address), 0, 64, None),) if address else ()
     plan = Plan.alone(chosen, handler, listeners, board, control)
+    if place is not None:
+        plan = dataclasses.replace(plan, inboxes=place.inboxes, seat=place.seat, generation=place.generation)
+    board.sit(plan.seat, pid=os.getpid(), slot=0, generation=plan.generation, now_ns=clock.now_ns())
     found = examine(handler, "handler", as_)
     certificates = certificates_of(chosen, {})
     parts = assemble(plan, cast("Log", log), found, as_framing(framing, chosen.max_message), signal_read, certificates)
@@ -348,7 +370,8 @@ def bed(
         assert not log.find("bug")
     finally:
         made.close()
-        board.close()
+        if place is None:
+            board.close()
         for end in (control, far_end):
             end.close()
         for fd in (signal_read, signal_write):

@@ -1,193 +1,233 @@
-"""A worker and its peers, who may do whatever Hypothesis chooses: send how much, read, end, reset, and when.
+"""Workers and their peers, who may do whatever Hypothesis chooses: send how much, read, end, reset, and when.
 
-At every step what a peer has received is a beginning of what is its due: a reply for each whole line that it has sent,
-in order, and between them what was sent to it beside, in order, too.  In the end whoever is still there has it all.
+The workers pass connections to each other meanwhile, come, leave, and are held up in calls.  At every step what a peer
+has received is a beginning of what is its due: one greeting, a reply for each whole line that it has sent, in order and
+numbered, and between them what was sent to it beside and a word from each worker to which it has come, in order, too.
+In the end whoever is still there has it all, and each connection has ended once, where it was last.
+
+`SecurePeers` is the same with peers inside TLS, whose records are sent in pieces that are cut anywhere.
 """
 
-import select
 import socket
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+import ssl
+from collections.abc import Callable
+from math import ceil
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from certbed import issue, trusting
+from duebed import Client, SecureClient, answer
+from house import GENERATION
 from leftovers import eventually
 from paceline.worker.connection import Connection
-from workerbed import bed, reset
+from staffbed import PLAIN, SECURED, Handler, Post, Staff, Told
+from workerbed import tcp_pair
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-LONG = 40_000
-PIECES = 3
-
-
-class Answers:
-    """`long`: a reply larger than the buffers of a socket; `pieces`: an iterable; `bye`: the last one."""
-
-    def __init__(self) -> None:
-        self.connections: set[Connection] = set()
-
-    def connected(self, connection: Connection) -> None:
-        self.connections.add(connection)
-
-    def disconnected(self, connection: Connection) -> None:
-        self.connections.remove(connection)
-
-    def __call__(self, line: bytes) -> object:
-        replies = replies_to(line)
-        return replies[0] if len(replies) == 1 else iter(replies)
-
-
-def replies_to(line: bytes) -> list[bytes]:
-    if line.startswith(b"l"):
-        return [b"r" + line + b"." * LONG]
-    if line.startswith(b"p"):
-        return [b"r%d " % number + line for number in range(PIECES)]
-    return [b"r" + line]
-
-
-@dataclass
-class Client:
-    stream: socket.socket
-    connection: Connection
-    """The other end."""
-    sent: bytes = b""
-    received: bytearray = field(default_factory=bytearray)
-    pushed: list[bytes] = field(default_factory=list)
-    """What `send` has taken."""
-    is_half_closed: bool = False
-    is_over: bool = False
-
-    def due(self) -> list[bytes]:
-        whole = self.sent.split(b"\n")[:-1]
-        return [reply for line in whole for reply in replies_to(line)]
-
-    def check(self, *, is_all: bool = False) -> None:
-        *lines, torn = bytes(self.received).split(b"\n")
-        pushed = [line for line in lines if line.startswith(b"b")]
-        replies = [line for line in lines if not line.startswith(b"b")]
-        due = self.due()
-        assert replies == due[: len(replies)], "a reply that is not its due, or out of order"
-        assert pushed == self.pushed[: len(pushed)]
-        follows = [*due[len(replies) : len(replies) + 1], *self.pushed[len(pushed) : len(pushed) + 1]]
-        assert not torn or any(line.startswith(torn) for line in follows), "torn by something else"
-        if is_all:
-            assert (len(replies), torn) == (len(due), b"")
-            assert len(pushed) == len(self.pushed)
-
-    def read(self, most: int) -> bool:
-        """What has arrived.  False: end-of-file."""
-        while most > 0 and select.select([self.stream], [], [], 0)[0]:
-            piece = self.stream.recv(min(most, 65536))
-            if not piece:
-                return False
-            self.received += piece
-            most -= len(piece)
-        return True
+KINDS = st.sampled_from([b"x", b"x", b"l", b"p"])
+SHARES = st.just(1.0) | st.floats(0, 1)
+SOMEBODY = st.integers(0, 2)
+TIMES: dict[str, Any] = dict.fromkeys(("write_timeout", "message_timeout", "handshake_timeout"), 1000.0)
+"""Watchers who tick often must not take that for time."""
 
 
 class Peers(RuleBasedStateMachine):
     clients = Bundle("clients")
+    options: dict[str, Any] = TIMES
+    staff: Staff
 
     def __init__(self) -> None:
         super().__init__()
-        self.stack = ExitStack()
-        self.handler = Answers()
-        self.worker = self.stack.enter_context(bed(self.handler, framing="line", write_timeout=60.0))
         self.all: list[Client] = []
         self.numbers = iter(range(10**6))
 
-    @rule(target=clients)
-    def connect(self) -> Client:
-        stream = self.worker.connect_tcp(send_buffer=4096, receive_buffer=4096)
-        known = {client.connection for client in self.all}
-        eventually(lambda: self.handler.connections - known)
-        (new,) = self.handler.connections - known
-        client = Client(stream, new)
+    @initialize(are_told=st.booleans(), are_mixed=st.booleans(), threads=st.integers(1, 2))
+    def open(self, are_told: bool, are_mixed: bool, threads: int) -> None:
+        self.are_told = are_told
+        self.staff = Staff(Told if are_told else Handler, answer, threads=threads, **self.options)
+        for generation in (GENERATION, GENERATION + are_mixed):
+            self.staff.hire(generation)
+
+    # What peers do
+
+    @rule(target=clients, whom=SOMEBODY, is_passed=st.booleans())
+    def connect(self, whom: int, is_passed: bool) -> Client:
+        return self.admit(Client, PLAIN, whom, is_passed)
+
+    def admit(self, kind: Callable[[socket.socket], Client], way: int, whom: int, is_passed: bool) -> Client:
+        # From an address of its own: ports are used again while a worker still has the connection of one who has gone.
+        stream, theirs = tcp_pair(receive_buffer=4096, source=f"127.1.0.{len(self.all) + 1}")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client = kind(stream)
         self.all.append(client)
+        staying = [post for post in self.staff.posts if not post.is_leaving]
+        self.staff.admit(staying[whom % len(staying)], theirs, way, passed=is_passed)
         return client
 
-    @rule(client=clients, kind=st.sampled_from([b"x", b"x", b"l", b"p"]), cut=st.floats(0, 1))
-    def send(self, client: Client, kind: bytes, cut: float) -> None:
+    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES)
+    def send(self, client: Client, kind: bytes, cut: float, share: float) -> None:
         """A line, or a part of one; the rest of the one before comes first."""
-        if client.is_half_closed or client.is_over or len(client.sent) - client.sent.rfind(b"\n") > 100:
-            return
-        line = b"" if client.sent and not client.sent.endswith(b"\n") else kind
-        line += b"%d\n" % next(self.numbers)
-        self._send(client, line[: max(1, round(cut * len(line)))])
+        if client.may_say and len(client.said) - client.said.rfind(b"\n") < 100:
+            line = b"" if client.said and not client.said.endswith(b"\n") else kind
+            line += b"%d\n" % next(self.numbers)
+            client.say(line[: ceil(cut * len(line)) or 1])
+        client.carry(share)
 
     @rule(client=clients, count=st.integers(2, 12))
     def send_at_once(self, client: Client, count: int) -> None:
-        if not client.is_half_closed and not client.is_over:
-            self._send(client, b"".join(b"\nx%d\n" % next(self.numbers) for _ in range(count)))
-
-    def _send(self, client: Client, data: bytes) -> None:
-        client.stream.setblocking(False)
-        try:
-            client.sent += data[: client.stream.send(data)]
-        except BlockingIOError:
-            pass  # it does not read, so it is not read from
-        finally:
-            client.stream.settimeout(10)
-
-    @rule(client=clients)
-    def push(self, client: Client) -> None:
-        message = b"b%d" % next(self.numbers)
-        try:
-            client.connection.send(message)
-        except BrokenPipeError:
-            assert client.is_half_closed or client.is_over, "it is there"
-        else:
-            assert not client.is_over
-            client.pushed.append(message)
+        if client.may_say:
+            client.say(b"".join(b"\nx%d\n" % next(self.numbers) for _ in range(count)))
+        client.carry()
 
     @rule(client=clients, most=st.sampled_from([1, 100, 10_000, 10**6]))
     def read(self, client: Client, most: int) -> None:
-        if not client.is_over:
-            assert client.read(most) or client.is_half_closed
+        client.read(most)
+
+    @rule(client=clients, how=st.sampled_from(["half", "whole", "reset"]))
+    def end(self, client: Client, how: str) -> None:
+        if how == "half":
+            client.half_close()
+        else:
+            client.leave(by_reset=how == "reset")
+
+    # What workers do
 
     @rule(client=clients)
-    def half_close(self, client: Client) -> None:
-        if not client.is_over and not client.is_half_closed:
-            client.is_half_closed = True
-            client.stream.shutdown(socket.SHUT_WR)
+    def push(self, client: Client) -> None:
+        found = self.staff.find(client.name)
+        if found is None or found[1].state is None:  # no handler knows it yet
+            return
+        message = b"b%d" % next(self.numbers)
+        try:
+            found[1].send(message)
+        except BrokenPipeError:
+            assert client.has_finished or client.may_be_cut, "it is there"
+        else:
+            client.pushed.append(message)
+            client.surely_pushed += not client.has_finished
 
-    @rule(client=clients, by_reset=st.booleans())
-    def leave(self, client: Client, by_reset: bool) -> None:
-        if not client.is_over:
-            client.is_over = True
-            if by_reset:
-                reset(client.stream)
-            client.stream.close()
-            eventually(lambda: client.connection not in self.handler.connections)
+    @rule(client=clients, times=st.integers(1, 3), is_taken=st.booleans())
+    def give(self, client: Client, times: int, is_taken: bool) -> None:
+        """On and on, before or after those in between have looked at it."""
+        for left in reversed(range(times)):
+            found = self.staff.find(client.name)
+            if found is not None:
+                self._give(client, *found)
+            if left or is_taken:
+                self.staff.take_in()
+
+    def _give(self, client: Client, post: Post, connection: Connection) -> None:
+        is_given = self.staff.give(post, connection)
+        assert is_given is not True or not client.is_bound, "it moved"
+        assert is_given is not False or not client.is_quiet, "it cannot move"
+        if is_given:
+            with pytest.raises(BrokenPipeError):
+                connection.send(b"nowhere")
+
+    @rule(client=clients, kind=KINDS, cut=SHARES, share=SHARES, times=st.integers(1, 3))
+    def send_and_give(self, client: Client, kind: bytes, cut: float, share: float, times: int) -> None:
+        """Before, while or after what has come is served."""
+        self.send(client, kind, cut, share)
+        self.give(client, times, is_taken=True)
+
+    @rule(who=SOMEBODY, times=st.integers(0, 60))
+    def watch(self, who: int, times: int) -> None:
+        post = self.staff[who]
+        post.watcher.take_in()
+        self.staff.tick(post, times)
+
+    @rule(who=SOMEBODY, is_held=st.booleans())
+    def hold_up(self, who: int, is_held: bool) -> None:
+        """Its calls wait, from now on, or no longer."""
+        door = self.staff[who].handler.door
+        (door.clear if is_held else door.set)()
+
+    @rule(who=SOMEBODY, is_newer=st.booleans())
+    def hand_over(self, who: int, is_newer: bool) -> None:
+        """A worker leaves; that goes on for as many ticks as it takes."""
+        if not any(post.is_leaving for post in self.staff.posts):
+            post = self.staff[who]
+            self.staff.leave(post, post.bed.plan.generation + is_newer)
 
     @invariant()
-    def each_has_what_is_its_due(self) -> None:
-        for client in self.all:
-            client.check()
-        assert not self.worker.log.find("bug")
+    def nothing_is_amiss(self) -> None:
+        for post in self.staff.posts:
+            self.staff.check(post)
 
     def teardown(self) -> None:
-        with self.stack:
+        if not hasattr(self, "staff"):  # it has not even begun
+            return
+        try:
+            eventually(self._have_ended)
             for client in self.all:
                 if not client.is_over:
-                    if not client.is_half_closed:  # what was pushed is on its way before the end is seen
-                        eventually(partial(_has_its_pushes, client))
-                        self.half_close(client)
-                    while piece := client.stream.recv(65536):
-                        client.received += piece
-                    client.check(is_all=True)
-                    client.stream.close()
-            eventually(lambda: not self.handler.connections)
+                    client.check_all(self.staff)
+            eventually(self._has_closed)
+            self.staff.book.check()
+            if self.are_told:
+                self.staff.book.check_places()
+            self.nothing_is_amiss()
+        finally:
+            for client in self.all:
+                client.stream.close()
+            self.staff.close()
+
+    def _have_ended(self) -> bool:
+        self.staff.go_on()
+        for client in self.all:
+            client.read()
+            client.finish()
+        return all(client.is_ended or client.is_over for client in self.all)
+
+    def _has_closed(self) -> bool:
+        self.staff.go_on()
+        ended = [told[-1][0] == "disconnected" for told in self.staff.book.told.values()]
+        return all(ended) and not any(post.tables.open for post in self.staff.posts)
 
 
-def _has_its_pushes(client: Client) -> bool:
-    assert client.read(10**7), "nobody has ended it"
-    return bytes(b"\n" + client.received).count(b"\nb") >= len(client.pushed)
+class SecurePeers(Peers):
+    """Some of the peers speak TLS.  Their connections move as long as none of it was heard."""
+
+    @rule(target=Peers.clients, whom=SOMEBODY, is_passed=st.booleans(), is_old=st.booleans(), shakes=st.booleans())
+    def connect_inside_tls(self, whom: int, is_passed: bool, is_old: bool, shakes: bool) -> Client:
+        context = trusting()
+        if is_old:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        client = self.admit(lambda stream: SecureClient(stream, context), SECURED, whom, is_passed)
+        if shakes:
+            self.shake(client)
+        return client
+
+    @rule(client=Peers.clients)
+    def shake(self, client: Client) -> None:
+        """The whole handshake, where nobody is held up."""
+        if not isinstance(client, SecureClient) or client.has_finished or client.is_spoilt:
+            return
+        if all(post.handler.door.is_set() for post in self.staff.posts):
+            self.staff.take_in()
+            eventually(client.has_shaken)
+
+    @rule(client=Peers.clients)
+    def say_goodbye(self, client: Client) -> None:
+        if isinstance(client, SecureClient):
+            client.say_goodbye()
+
+    @rule(client=Peers.clients, where=st.floats(0, 1))
+    def spoil(self, client: Client, where: float) -> None:
+        if isinstance(client, SecureClient):
+            client.spoil(where)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    SecurePeers.options = TIMES | issue(tmp_path_factory.mktemp("certificates"), "localhost").settings
 
 
 TestPeers = Peers.TestCase
-TestPeers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPeers.settings = settings(max_examples=60, stateful_step_count=80, deadline=None)
+TestSecurePeers = SecurePeers.TestCase
+TestSecurePeers.settings = TestPeers.settings
