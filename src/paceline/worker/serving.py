@@ -200,7 +200,7 @@ class Serving:
                 moved += self.writing.put(c, replies, me)
             elif c.phase is State.FRESH:
                 self.writing.put(c, calls.greet(c, me), me)
-            elif c.pushed is not None:
+            elif c.pushed is not None and c.phase is not State.SECURING:  # nothing goes out before it is encrypted
                 pushed = worker.pushing.take(c)
                 budget -= len(pushed)
                 moved += self.writing.put(c, pushed, me)
