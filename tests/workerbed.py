@@ -188,9 +188,9 @@ class Bed:
             theirs, _ = server.accept()
         return self._admit(ours, theirs, send_buffer)
 
-    def call_in(self, source: str = "", to: str = "") -> socket.socket:
+    def call_in(self, source: str = "", to: str = "", listener: int = 0) -> socket.socket:
         """A new client, by the listener; from and to addresses of this machine, if they are named."""
-        name = self.plan.listeners[0].socket.getsockname()
+        name = self.plan.listeners[listener].socket.getsockname()
         if isinstance(name, str):
             ours = socket.socket(socket.AF_UNIX)
             ours.settimeout(DEADLINE_S)
@@ -317,12 +317,12 @@ def bed(
     framing: object = "raw",
     as_: str | None = None,
     run: bool = True,
-    listen: bool | str = False,
+    listen: bool | str | tuple[str, ...] = False,
     **settings: Any,
 ) -> Iterator[Bed]:
     """A worker that serves `handler`; `run=False`: assembled, and no thread made yet.  A bug of ours fails the test.
 
-    `listen`: with a listener on a free port as well, or at this address, for `bed.call_in`.
+    `listen`: with a listener on a free port as well, or at this address, or these, for `bed.call_in`.
     """
     chosen = Settings(as_=as_, **settings)
     log = RecordingLog()
@@ -331,8 +331,9 @@ def bed(
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     signal_read, signal_write = os.pipe()
-    place = "127.0.0.1:0" if listen is True else listen
-    listeners = (open_listener(parse_address(place), 0, 64, None),) if place else ()
+    places = ("127.0.0.1:0",) if listen is True else listen or ()
+    places = (places,) if isinstance(places, str) else places
+    listeners = tuple(open_listener(parse_address(place), index, 64, None) for index, place in enumerate(places))
     plan = Plan.alone(chosen, handler, listeners, board, control)
     found = examine(handler, "handler", as_)
     certificates = certificates_of(chosen, {})
