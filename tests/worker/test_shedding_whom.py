@@ -94,7 +94,7 @@ def test_the_watcher_sees_and_sheds_who_was_not_greeted_yet(waits: Waits, hook: 
 
 def test_a_reply_that_is_still_on_its_way_is_not_destroyed(waits: Waits) -> None:
     """Our kernel has taken it, and the peer does not read yet: a reset would throw it away."""
-    reply = bytes(200_000)
+    reply = bytes(100_000)
     with bed(lambda _message: reply, queue_timeout=LIMIT_S) as worker:
         client = worker.connect_tcp(send_buffer=1 << 20, receive_buffer=4096)
         client.sendall(b"one")
@@ -104,6 +104,7 @@ def test_a_reply_that_is_still_on_its_way_is_not_destroyed(waits: Waits) -> None
         assert worker_end.out is None
         overload(worker, waits)
         client.sendall(b"two")
+        eventually(lambda: worker_end.messages == 2, DEADLINE_S)
         assert receive_exactly(client, 2 * len(reply)) == 2 * reply
         assert worker.cell("closed_overload") == 0
 
