@@ -125,19 +125,23 @@ class Shedding:
         led, before = (roles.leads, None if leader is None else leader.rounds), self.last_led
         self.last_led = led
         nobody_led = leader is None and roles.leads == before[0]
-        if self.in_hand and (not nobody_led or self._has_taker()):
+        # A sibling has a thread for those in the accept queue, and they are the sibling's.
+        has_taker = nobody_led and self.giving is not None and bool(self.giving.takers())
+        if has_taker or not nobody_led:
             self._let_in_hand_in()
         # That somebody polls says nothing: in an overload a leader polls as well, and when we run it often just has let
         # the GIL go for that.
         knocking = {fd for fd, _flags in self._waiter.poll(0)}
         has_events = self.worker.poller.fd in knocking
-        wait_s = self.fresh.look(self._somebody_knocks(knocking), waited_s, elapsed_s)
+        wait_s = self.fresh.look(not has_taker and self._somebody_knocks(knocking), waited_s, elapsed_s)
         wait_s = max(wait_s, self._look_at_ready(has_events, nobody_led, elapsed_s, has_polled=led != before))
         worker.gauge("queue_wait_ns", int(wait_s * 1e9))
         if self.overload.look(wait_s, elapsed_s):
             self._turn(wait_s)
         if nobody_led and worker.shed_after_s is not None:
-            self._relieve(worker.shed_after_s)
+            self._relieve_ready(worker.shed_after_s)
+            if not has_taker and worker.gate.reasons == {Shut.SATURATED}:
+                self._relieve_accept_queues(worker.shed_after_s)
 
     def end(self) -> None:
         """The worker leaves: whoever is here is served."""
@@ -205,16 +209,10 @@ class Shedding:
     def _shed(self) -> int:
         return self.worker.cell("refused_overload") + self.worker.cell("closed_overload")
 
-    def _relieve(self, limit_s: float) -> None:
+    def _relieve_accept_queues(self, limit_s: float) -> None:
         """Nobody leads, and all threads are in calls that go on: do what the next leader would."""
-        self._relieve_ready(limit_s)
-        if self.worker.gate.reasons == {Shut.SATURATED} and not self._has_taker():
-            found = [self._relieve_accept_queue(listener, limit_s) for listener in self.listeners.values()]
-            self.worker.fresh_waited_s = max((waited_s for waited_s in found if waited_s is not None), default=None)
-
-    def _has_taker(self) -> bool:
-        """A sibling has a thread for those who wait in the accept queue: it is shared."""
-        return self.giving is not None and bool(self.giving.takers())
+        found = [self._relieve_accept_queue(listener, limit_s) for listener in self.listeners.values()]
+        self.worker.fresh_waited_s = max((waited_s for waited_s in found if waited_s is not None), default=None)
 
     def _relieve_accept_queue(self, listener: Listener, limit_s: float) -> float | None:
         """Reset those that have waited for too long; the first one that has not is kept in hand.
@@ -245,7 +243,7 @@ class Shedding:
                 self.worker.wakeup.wake()
 
     def _relieve_ready(self, limit_s: float) -> None:
-        """Up to the first one that is young; who stays keeps its place."""
+        """The same, up to the first one that is young; who stays keeps its place."""
         tables = self.worker.tables
         ready = tables.ready
         staying: list[tuple[int, int]] = []
