@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import compiled
@@ -53,9 +53,11 @@ class Scenario:
     in_flight: int = 1
     is_fresh: bool = False
     """A connection for each message."""
+    most_rate: float = 40_000.0
+    """More replies per second than it can do."""
 
 
-BLOCK, BURN = "benchmarks.handlers:block", "benchmarks.handlers:burn"
+BLOCK, BURN, ECHO = "benchmarks.handlers:block", "benchmarks.handlers:burn", "benchmarks.handlers:echo"
 SCENARIOS = (
     Scenario("8 threads block 5 ms, a connection for each message", BLOCK, 8, 12_000, is_fresh=True),
     Scenario("8 threads block 5 ms, 64 connections", BLOCK, 8, 64),
@@ -67,6 +69,7 @@ SCENARIOS = (
     Scenario("computes 1 ms, 512 connections", BURN, 64, 512),
     Scenario("computes 1 ms, 2,048 connections", BURN, 64, 2048),
     Scenario("computes 1 ms, a connection for each message", BURN, 64, 12_000, is_fresh=True),
+    Scenario("echoes, 2,048 connections", ECHO, 8, 2048, most_rate=200_000.0),
 )
 
 
@@ -157,10 +160,10 @@ def send(words: list[str], phases: Sequence[tuple[float, float]], cores: frozens
 
 def peak_of(scenario: Scenario, port: int, cores: frozenset[int]) -> float:
     """Replies per second, while every thread always has something to do and nobody waits for long."""
-    busy = Scenario(scenario.name, scenario.handler, scenario.threads, scenario.threads * 2, 1, scenario.is_fresh)
+    busy = replace(scenario, connections=scenario.threads * 2, in_flight=1)
     words = [*words_of(busy, port, PEAK_S), "--wait"]
     send(words, [(200.0, 1.0)], cores)
-    found = send(words, [(40_000.0, PEAK_S)], cores)
+    found = send(words, [(scenario.most_rate, PEAK_S)], cores)
     done = [each.done_s for each in found if each.outcome == ANSWERED and 0.5 <= each.done_s <= PEAK_S]
     return len(done) / (PEAK_S - 0.5)
 

@@ -206,9 +206,9 @@ class Bed:
         """The same over TCP: for resets, and for buffers of both ends."""
         return self._admit(*tcp_pair(receive_buffer), send_buffer)
 
-    def call_in(self, source: str = "", to: str = "") -> socket.socket:
+    def call_in(self, source: str = "", to: str = "", listener: int = 0) -> socket.socket:
         """A new client, by the listener; from and to addresses of this machine, if they are named."""
-        name = self.plan.listeners[0].socket.getsockname()
+        name = self.plan.listeners[listener].socket.getsockname()
         if isinstance(name, str):
             ours = socket.socket(socket.AF_UNIX)
             ours.settimeout(DEADLINE_S)
@@ -335,14 +335,14 @@ def bed(
     framing: object = "raw",
     as_: str | None = None,
     run: bool = True,
-    listen: bool | str = False,
+    listen: bool | str | tuple[str, ...] = False,
     place: Place | None = None,
     **settings: Any,
 ) -> Iterator[Bed]:
     """A worker that serves `handler`; `run=False`: assembled, and no thread made yet.  A bug of ours fails the test.
 
-    `listen`: with a listener on a free port as well, or at this address, for `bed.call_in`.  `place`: among siblings,
-    to whom its watcher gives and from whom it takes, when it is told to.
+    `listen`: with a listener on a free port as well, or at this address, or these, for `bed.call_in`.  `place`: among
+    siblings, to whom its watcher gives and from whom it takes, when it is told to.
     """
     chosen = Settings(as_=as_, **settings)
     log = RecordingLog()
@@ -350,8 +350,9 @@ def bed(
     control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.setblocking(False)
     signal_read, signal_write = os.pipe()
-    address = "127.0.0.1:0" if listen is True else listen
-    listeners = (open_listener(parse_address(address), 0, 64, None),) if address else ()
+    addresses = ("127.0.0.1:0",) if listen is True else listen or ()
+    addresses = (addresses,) if isinstance(addresses, str) else addresses
+    listeners = tuple(open_listener(parse_address(each), index, 64, None) for index, each in enumerate(addresses))
     plan = Plan.alone(chosen, handler, listeners, board, control)
     if place is not None:
         plan = dataclasses.replace(plan, inboxes=place.inboxes, seat=place.seat, generation=place.generation)

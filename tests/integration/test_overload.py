@@ -68,11 +68,32 @@ def continued(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("kind", ["message", "connection"])
+GREETING = """
+from app import answer
+
+
+class Greeting:
+    def connected(self, connection):
+        pass
+
+    def __call__(self, line):
+        return answer(line)
+
+
+greeting = Greeting()
+"""
+TARGETS = {
+    "message": LINES,
+    "greeted": ("greeting.py:greeting", "--framing", "line"),
+    "connection": ("app.py:whole", "--as", "connection"),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
 def test_who_waits_too_long_is_refused_while_the_calls_go_on(kind: str) -> None:
-    target = LINES if kind == "message" else ("app.py:whole", "--as", "connection")
-    options = (*target, "--workers", "1", "--threads", "2", "--queue-timeout", "50ms")
-    with running(*options, files=FILES) as server, Gate(server) as gate, clients(server, 2) as held:
+    options = (*TARGETS[kind], "--workers", "1", "--threads", "2", "--queue-timeout", "50ms")
+    files = {**FILES, "greeting.py": GREETING}
+    with running(*options, files=files) as server, Gate(server) as gate, clients(server, 2) as held:
         send(held, b"wait gate\n")
         gate.wait_reached(2)
         with clients(server, 6) as waiting:
@@ -146,6 +167,34 @@ def test_beside_an_idle_sibling_nobody_is_refused() -> None:
         gate.open()
         assert answer(held)[0] not in answered
         assert "refused" not in run_to_end("ctl", "status").output
+
+
+def test_in_an_overload_a_sibling_that_is_free_again_is_left_those_who_wait() -> None:
+    options = (*LINES, "--workers", "2", "--threads", "1", "--queue-timeout", "500ms")
+    with (
+        running(*options, files=FILES) as server,
+        Gate(server, "one") as one,
+        Gate(server, "two") as two,
+        server.connect() as held,
+        server.connect() as freed,
+    ):
+        held.send(b"wait one\n")
+        one.wait_reached()
+        freed.send(b"wait two\n")
+        two.wait_reached()
+        with clients(server, 6) as waiting:
+            send(waiting, b"who\n")
+            assert all(is_refused(peer) for peer in waiting)
+        with clients(server, 6) as young:  # each of the two takes one of them in its hand
+            send(young, b"who\n")
+            two.open()
+            pid = answer(freed)[0]
+            for peer in young:
+                assert peer is not None
+                assert answer(peer)[0] == pid
+        assert "refused: 6 connections (6 by --queue-timeout)" in run_to_end("ctl", "status").output
+        one.open()
+        assert answer(held)[0] != pid
 
 
 def test_a_burst_is_worked_off() -> None:

@@ -71,6 +71,14 @@ def test_one_look_after_a_long_pause_proves_nothing() -> None:
     assert look(overload, 60.0, 0.0) == [False, False]
 
 
+def test_what_a_pause_has_left_is_one_if_it_is_not_worked_off_within_an_interval() -> None:
+    """As with slow calls, after the process was stopped."""
+    overload = Overload(LIMIT_S)
+    look(overload, 60.0, elapsed_s=60.0)
+    left = round((INTERVAL_S - MOST_STEP_S) / TICK_S)
+    assert look(overload, *[60.0] * left) == [False] * (left - 1) + [True]
+
+
 def test_it_can_be_ended_from_outside() -> None:
     overload = Overload(LIMIT_S)
     look(overload, *[1.0] * TICKS)

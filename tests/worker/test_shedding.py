@@ -1,7 +1,6 @@
 """worker/shedding.py: who has waited for too long is turned away in an overload, and only then."""
 
 import socket
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,91 +13,29 @@ from paceline.worker.gate import Shut
 from paceline.worker.overload import INTERVAL_S
 from paceline.worker.shedding import NOTICE_S
 from paceline.worker.watcher import CALM_TICK_S, TICK_S
-from workerbed import DEADLINE_S, Bed, Gate, bed, receive_exactly
+from shedbed import (
+    LIMIT_S,
+    TICKS,
+    Greeting,
+    Handler,
+    Waits,
+    cells,
+    is_reset,
+    overload,
+    saturate,
+    tick_until_calm,
+    told,
+    wait_arrived,
+    wait_knocking,
+)  # fmt: skip
+from workerbed import DEADLINE_S, bed, receive_exactly
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
-
-LIMIT_S = 0.5
-TICKS = round(INTERVAL_S / TICK_S) + 2
-"""An interval, and the looks before it that found out who waits."""
-
-
-@dataclass
-class Waits:
-    """What the kernel says of how long connections have waited."""
-
-    seconds: float | None = 0.0
-    first: list[float] = field(default_factory=list)
-    """Of those who are asked about first."""
-
-    def quiet_s(self, _fd: int) -> float | None:
-        return self.first.pop(0) if self.first else self.seconds
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    told = Waits()
-    monkeypatch.setattr(streams, "quiet_s", told.quiet_s)
-    return told
-
-
-class Handler:
-    """Echoes; waits at a gate for `slow`."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-
-    def __call__(self, message: bytes) -> bytes:
-        if message == b"slow":
-            self.gate.wait()
-        return message
-
-
-def saturate(worker: Bed, handler: Handler) -> socket.socket:
-    """Its only thread is inside a call, for the client that is returned."""
-    held = worker.connect_tcp()
-    held.sendall(b"slow")
-    handler.gate.wait_entered()
-    worker.tick_until_led()
-    worker.tick(2)
-    assert worker.worker.gate.reasons == {Shut.SATURATED} or not worker.plan.listeners
-    return held
-
-
-def wait_arrived(worker: Bed, *clients: socket.socket) -> None:
-    """What they have sent is there to be read."""
-    names = {client.getsockname() for client in clients}
-
-    def has_arrived() -> bool:
-        fds = [fd for fd in worker.worker.tables.open if streams.peer_address(fd) in names]
-        return len(fds) == len(names) and all(streams.unread_bytes(fd) for fd in fds)
-
-    eventually(has_arrived, DEADLINE_S)
-
-
-def wait_knocking(worker: Bed, count: int) -> None:
-    eventually(lambda: streams.accept_queue(worker.plan.listeners[0].socket) == count, DEADLINE_S)
-
-
-def tick_until_calm(worker: Bed) -> None:
-    """The watcher looks until the overload is over."""
-
-    def is_calm() -> bool:
-        worker.tick()
-        return not worker.cell("overloaded")
-
-    eventually(is_calm, DEADLINE_S)
-
-
-def is_reset(client: socket.socket) -> bool:
-    with pytest.raises(ConnectionResetError):
-        client.recv(1)
-    return True
-
-
-def cells(worker: Bed) -> dict[str, int]:
-    names = ("refused", "refused_overload", "closed_overload", "overloads", "overloaded")
-    return {name: worker.cell(name) for name in names if worker.cell(name)}
+    return told(monkeypatch)
 
 
 # Without the setting
@@ -169,12 +106,12 @@ def test_who_is_young_keeps_its_place_in_front_and_is_served_first(waits: Waits)
         worker.tick(round(LIMIT_S / TICK_S) + TICKS)
         assert is_reset(old)
         assert cells(worker) == {"refused": 1, "refused_overload": 1, "overloads": 1, "overloaded": 1}
-        assert worker.parts.accepting.shedding.in_hand is not None
+        assert worker.parts.accepting.shedding.in_hand
         wait_knocking(worker, 1)
         handler.gate.open()
         assert receive_exactly(held, 4) == b"slow"
         tick_until_calm(worker)
-        assert worker.parts.accepting.shedding.in_hand is None
+        assert not worker.parts.accepting.shedding.in_hand
         assert is_served(young)
         assert is_served(next_one)
         assert worker.cell("accepted") == 3
@@ -226,23 +163,6 @@ def test_what_the_watcher_has_polled_wakes_who_came_back_meanwhile(waits: Waits)
         assert receive_exactly(client, 7) == b"quicker"
 
 
-class Greeting:
-    """`disconnected` is called for each that was greeted, by a thread of the crew."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-        self.farewells = 0
-
-    def connected(self, _connection: object) -> None:
-        pass
-
-    def disconnected(self, _connection: object) -> None:
-        self.farewells += 1
-
-    def __call__(self, message: bytes) -> bytes:
-        return self.handler(message)
-
-
 def test_who_was_greeted_waits_for_a_thread_that_says_farewell(waits: Waits) -> None:
     handler = Handler()
     greeting = Greeting(handler)
@@ -264,16 +184,6 @@ def test_who_was_greeted_waits_for_a_thread_that_says_farewell(waits: Waits) -> 
 
 
 # The leader's
-
-
-def overload(worker: Bed, waits: Waits) -> None:
-    """As if everybody had waited for an interval; the watcher does not look again."""
-    shedding = worker.parts.accepting.shedding
-    while not shedding.overload.is_on:
-        shedding.overload.look(2 * LIMIT_S, TICK_S)
-    shedding._turn(2 * LIMIT_S)
-    worker.worker.wait_due = True
-    waits.seconds = 2 * LIMIT_S
 
 
 def test_the_leader_resets_what_has_waited_and_serves_what_has_not(waits: Waits) -> None:
@@ -386,7 +296,7 @@ def test_in_a_drain_everybody_who_is_here_is_served(waits: Waits) -> None:
         waits.first, waits.seconds = [2 * LIMIT_S], 0.75 * LIMIT_S
         worker.tick(round(LIMIT_S / TICK_S) + TICKS)
         assert is_reset(old)
-        assert worker.parts.accepting.shedding.in_hand is not None
+        assert worker.parts.accepting.shedding.in_hand
         waits.seconds = 2 * LIMIT_S
         drained = worker.drain()
         eventually(lambda: not worker.cell("overloaded"), DEADLINE_S)

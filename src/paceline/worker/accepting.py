@@ -84,7 +84,7 @@ class Accepting:
 
     def __init__(self, worker: Worker, listeners: Mapping[int, Listener], giving: Giving | None) -> None:
         self.worker = worker
-        self.shedding = Shedding(worker, listeners, self.let_in)
+        self.shedding = Shedding(worker, listeners, self.let_in, giving)
         self.listeners = listeners
         self.giving = giving
         self.ways_in = {
@@ -114,7 +114,7 @@ class Accepting:
                 return
             address = None
             try:
-                if worker.wait_due:
+                if worker.wait_due and listener.kind == "tcp":  # of the other kind nobody knows it
                     accepted, address = self.shedding.accept(listener)
                 elif keeper is None and not worker.proxies:
                     accepted = streams.accept(listener.socket)
@@ -130,7 +130,7 @@ class Accepting:
     def let_in(self, accepted: int, address: streams.Peer, listener: int) -> bool:
         """It was accepted: it is refused, passed to a sibling, or becomes ours.  True: it is in `ready`.
 
-        Called by the leader; by the watcher while nobody leads.
+        Called by the leader; by the watcher for those that it has taken while nobody led.
         """
         keeper = self.worker.doorkeeper
         way_in = self.ways_in[listener]

@@ -5,9 +5,10 @@ admission.py.  The address of a fresh connection comes with accept(2), so that a
 a sibling gave us the kernel is asked, if it has to be counted.  Of a proxy's connection (--proxy-protocol) nobody
 asks here; for whom it connects is judged when it has said so (naming.py).
 
-`wait_s`, `lets_in`, `takes` and `spend` are the leader's, for fresh connections; `takes` and `counts` the watcher's,
-for those from the inbox; `takes_named` its owner's; `left` is called by whoever ends or gives away a connection
-(tables.py).  The lock is a leaf.
+`wait_s`, `lets_in`, `takes` and `spend` are the leader's, for fresh connections, and the watcher's, for those that it
+has accepted while nobody led (shedding.py); `takes` and `counts` the watcher's, for those from the inbox; `takes_named`
+its owner's; `left` is called by whoever ends or gives away a connection (tables.py).  The lock is a leaf.  Between
+`wait_s` and `spend` the watcher may let one in: that one the others wait for afterwards.
 """
 
 import threading
@@ -29,7 +30,7 @@ class Doorkeeper:
         self.proxies = Networks.of(settings.proxy_protocol)
         self.rules = Rules(settings.allow, settings.deny) if has_rules else None
         self.census = None if limit is None else Census(limit)  # guarded by lock
-        self.bucket = None if rate is None else Bucket(rate, now)  # the leader's
+        self.bucket = None if rate is None else Bucket(rate, now)  # guarded by lock
         self.log = log
         self.count = count
         self.lock = threading.Lock()
@@ -46,12 +47,16 @@ class Doorkeeper:
 
     def wait_s(self, now: float) -> float:
         """How long nobody may be let in; 0: somebody may."""
-        return 0.0 if self.bucket is None else self.bucket.wait_s(now)
+        if self.bucket is None:
+            return 0.0
+        with self.lock:
+            return self.bucket.wait_s(now)
 
     def spend(self) -> None:
         """One was let in, here or at a sibling's."""
         if self.bucket is not None:
-            self.bucket.spend()
+            with self.lock:
+                self.bucket.spend()
 
     def lets_in(self, fd: int, address: streams.Peer) -> bool:
         """By the networks.  False: the connection is reset and its descriptor given back."""

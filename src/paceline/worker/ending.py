@@ -22,11 +22,11 @@ from paceline.worker.connection import Connection
 from paceline.worker.crew import Member
 from paceline.worker.gate import Shut
 from paceline.worker.lifecycle import Event, State, after
-from paceline.worker.timing import Timing
+from paceline.worker.timing import Timing, has_work
 from paceline.worker.worker import Worker
 
-_NOT_INTRODUCED = frozenset({State.UNNAMED, State.SECURING})
-"""Waits for its peer to say who it is; nothing of a message has come."""
+_BEFORE_MESSAGES = frozenset({State.UNNAMED, State.SECURING, State.FRESH})
+"""Its peer has not said who it is, or was not greeted: it is `busy`, whether or not anything is in hand."""
 
 LINGER_BYTES = 64 * 1024
 """How much a peer may still send after our end-of-file until we hang up on it."""
@@ -98,19 +98,28 @@ class Ending:
             self.close(c, me)
 
     def waited_s(self, c: Connection) -> float | None:
-        """For how long what is to be read of it has waited, at least; None: nothing is, or nobody can tell.
+        """For how long what is to be done for it next has waited, at least; None: nothing is, or nobody can tell.
 
-        Not where something of it is in hand, nor where only an end has come.
+        Not where a message of it is in hand, nor where only an end has come.
         """
-        is_in_hand = c.busy if c.phase not in _NOT_INTRODUCED else c.out is not None
-        if is_in_hand or not (self.worker.holds_at_once or streams.unread_bytes(c.fd)):
-            return None
-        return streams.quiet_s(c.fd)
+        return streams.quiet_s(c.fd) if self._waits(c) else None
+
+    def _waits(self, c: Connection) -> bool:
+        """For us to begin with what it has sent, or with it: to be greeted, to have a thread of its own."""
+        is_in_hand = c.out is not None or has_work(c) if c.phase in _BEFORE_MESSAGES else c.busy
+        if is_in_hand or c.pushed is not None:
+            return False
+        return c.phase is State.FRESH or self.worker.holds_at_once or streams.unread_bytes(c.fd) > 0
 
     def is_stale(self, c: Connection) -> bool:
-        """In an overload: it has waited for too long (shedding.py)."""
+        """In an overload: it has waited for too long (shedding.py), and a reset destroys nothing that was begun.
+
+        What is half read is gone on with, and what its peer's kernel has not acknowledged would be lost.
+        """
         limit_s = self.worker.shed_after_s
-        return limit_s is not None and (self.waited_s(c) or 0.0) > limit_s
+        if limit_s is None or (streams.quiet_s(c.fd) or 0.0) <= limit_s:
+            return False
+        return c.rest is None and self._waits(c) and not streams.unsent_bytes(c.fd)
 
     def shed(self, c: Connection, me: Member) -> None:
         """It has waited for too long to be served."""
@@ -123,6 +132,7 @@ class Ending:
     def shed_unheard(self, c: Connection) -> None:
         """The same by the watcher, for one that was not greeted: nobody has to be told."""
         c.reason = "overload"
+        self._note_unsecured(c)
         self.worker.pushing.end(c)
         self._hang_up(c)
 
@@ -135,11 +145,14 @@ class Ending:
     def close(self, c: Connection, me: Member) -> None:
         """Owned, and over: its descriptor goes."""
         c.out = c.queue = c.uncut = None
-        if c.phase is State.SECURING:
-            self.worker.count("handshakes_failed")
+        self._note_unsecured(c)
         self.worker.pushing.end(c)
         self.calls.farewell(c, me)
         self._hang_up(c)
+
+    def _note_unsecured(self, c: Connection) -> None:
+        if c.phase is State.SECURING:
+            self.worker.count("handshakes_failed")
 
     def _hang_up(self, c: Connection) -> None:
         c.secrecy = None  # it is large, and a handler may keep the connection for long

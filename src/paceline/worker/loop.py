@@ -63,7 +63,7 @@ class Loop:
         cut, join, is_plain = worker.framing.cut, worker.framing.join, self.is_plain
         cut_bytes, most_bytes = serving.cut_bytes, serving.calls.batch_bytes
         call, wants_connection, holds = worker.handler.call, worker.handler.wants_connection, worker.holds
-        estimate = worker.estimate
+        estimate, is_stale = worker.estimate, serving.ending.is_stale
         secures, secrecy = worker.certificates is not None, None
         words, calls = me.words, me.calls
         messages_in = bytes_in = bytes_out = 0
@@ -85,14 +85,14 @@ class Loop:
                 self._poll(me)
                 turns = len(ready)
                 continue
-            if holds or estimate.blocking or worker.sample_due or worker.shed_after_s is not None:
-                # The careful way, one by one: there calls are measured, and somebody is promoted before they block; and
-                # in an overload it is looked at who has waited for too long.
+            if holds or estimate.blocking or worker.sample_due:
+                # The careful way, one by one: there calls are measured, and somebody is promoted before they block.
                 self._serve_next(me)
                 turns -= 1
                 continue
             count = words[calls]
             most_calls = estimate.most_calls
+            limit_s = worker.shed_after_s  # in an overload; when it begins, `ready` is made to say so
             # Whatever is not plain leaves this loop for serving.py, and comes back to the top.
             while turns > 0:
                 turns -= 1
@@ -101,6 +101,9 @@ class Loop:
                 except IndexError:  # somebody else leads by now, and took it
                     break
                 connection = take(fd, None)
+                if limit_s is not None and connection is not None and is_stale(connection):
+                    serving.ending.shed(connection, me)
+                    break
                 if connection is None or flags != IN or connection.busy:
                     self._serve_odd(connection, fd, flags, me)
                     break

@@ -17,7 +17,7 @@ INTERVAL_S = 0.1
 
 MOST_STEP_S = 0.04
 """What one look counts for at most: after a pause of the whole process (it was stopped, the machine slept) everything
-has waited, and that is no overload."""
+has waited, and that alone is no overload.  What is not worked off within an interval afterwards is one."""
 
 OVER_AT = 0.5
 """The share of the limit that counts as the end: what is shed at the limit must not look like it."""
@@ -30,7 +30,7 @@ class Line:
     wait_s: float = 0.0
 
     def look(self, waits: bool, measured_s: float | None, elapsed_s: float) -> float:
-        """`measured_s`: who was next; None: nobody can tell, or nobody was taken for so long as has elapsed."""
+        """`measured_s`: who was next; None: nobody was taken for so long as has elapsed."""
         if not waits:
             self.wait_s = 0.0
         elif measured_s is not None:

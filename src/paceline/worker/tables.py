@@ -1,7 +1,8 @@
 """Who owns which connection.
 
 A parked connection belongs to nobody; it belongs to whoever took it out of `parked`, until put back.  There is no lock:
-the only operations relied on are single steps of dict and deque (pop, set, append, popleft, add, discard).
+the only operations relied on are single steps of dict and deque (pop, set, append, appendleft, popleft, one by its
+index, add, discard).
 
 An event for a connection that somebody else owns is remembered in `pending`.  Both sides look twice:
 

@@ -299,6 +299,7 @@ class Watcher:
                 self.draining.stop_handing_over()
             return
         self.next_rest = min(self.next_rest, now + DRAINING_REST_S)
+        self.shedding.end()  # before it is asked whether anybody is left
         self.draining.begin(now, hand_over=hand_over)
         worker.gate.shut(Shut.DRAINING)
         for listener in self.plan.listeners:
