@@ -139,7 +139,7 @@ def test_no_such_file(files: Folder) -> None:
         f"the certificates of --tls-ca cannot be read from {no!r}: No such file or directory"
     )
     assert refusal(one, str(files.folder)).endswith(": it is a folder")
-    assert refusal("a\0b").endswith(": embedded null byte")
+    assert "embedded null" in refusal("a\0b")
 
 
 @contextmanager
