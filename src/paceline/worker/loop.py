@@ -61,7 +61,7 @@ class Loop:
         popleft, take = ready.popleft, parked.pop
         receive, send = streams.receive, streams.send
         cut, join, is_plain = worker.framing.cut, worker.framing.join, self.is_plain
-        cut_bytes, most_bytes = serving.cut_bytes, serving.calls.batch_bytes
+        cut_bytes, most_bytes = serving.fast_bytes, serving.calls.batch_bytes
         call, wants_connection, holds = worker.handler.call, worker.handler.wants_connection, worker.holds
         estimate, is_stale = worker.estimate, serving.ending.is_stale
         secures, secrecy = worker.certificates is not None, None

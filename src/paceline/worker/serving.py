@@ -53,8 +53,12 @@ if TYPE_CHECKING:
 
 _MOVABLE_RESTS = (type(None), bytes, bytearray)
 
-CUT_BYTES = 8 * 1024
-"""How much is cut into messages at once; the rest waits as bytes until those are answered."""
+CUT_BYTES = 3 * 1024
+"""How much is cut into messages at once; the rest waits as bytes until those are answered.  Of two-byte messages each
+takes 56 bytes, so what waits behind a call is bounded by 8 × what has come, and 64 KiB."""
+
+FAST_BYTES = 8 * 1024
+"""The same on the fast path, while the handler does not count as blocking."""
 
 
 class Reading(IntEnum):
@@ -75,7 +79,9 @@ class Serving:
         self.cut = worker.framing.cut
         # Cutting is what multiplies memory: 64 KiB of two-byte lines are a megabyte of messages.  Raw does not, and for
         # it alone the place of the cut matters.
-        self.cut_bytes = RECEIVE_BYTES if isinstance(worker.framing, Raw) else CUT_BYTES
+        is_raw = isinstance(worker.framing, Raw)
+        self.cut_bytes = RECEIVE_BYTES if is_raw else CUT_BYTES
+        self.fast_bytes = RECEIVE_BYTES if is_raw else FAST_BYTES
         self.tables = worker.tables
         self.ending = Ending(worker, self.calls)
         self.naming = Naming(worker, self.ending)
