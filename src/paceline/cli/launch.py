@@ -18,6 +18,7 @@ from paceline.cli.streams import close_inherited, open_missing_standard_descript
 from paceline.errors import HostError, SettingError, TargetError, UsageError
 from paceline.host import activation, notify
 from paceline.settings import Settings
+from paceline.settings.secrecy import PASSWORD_VARIABLE
 from paceline.settings.sources import Arguments, Environment, Resolved, Source, lay, unknown_variables
 from paceline.settings.table import changed
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 RUNTIME_VARIABLE = "PACELINE_RUNTIME_DIR"
 """That of host/runtime.py, which is imported later."""
-PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
-"""That of host/certificates.py, which is imported later."""
 UPGRADE_VARIABLES = ("PACELINE_UPGRADE_FD", "PACELINE_UPGRADE_TRY")
 """Those of supervisor/start.py, which is imported later."""
 

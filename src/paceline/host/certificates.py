@@ -19,11 +19,10 @@ from typing import Any, Literal, Self
 
 from paceline.errors import HostError
 from paceline.host.refusals import sort_of_file
+from paceline.settings.secrecy import PASSWORD_VARIABLE
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325, section 4.2).  TLS 1.3 has no others."""
-
-PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
 
 _CERTIFICATE, _KEY = "-----BEGIN CERTIFICATE-----", "PRIVATE KEY-----"
 _ENCRYPTED = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")  # PKCS #8 (RFC 5958), RFC 1421

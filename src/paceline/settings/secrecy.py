@@ -6,6 +6,9 @@ from typing import Any
 from paceline.settings.lists import Listed
 from paceline.settings.values import Choice, WrongValueError, text_of_path
 
+PASSWORD_VARIABLE = "PACELINE_TLS_KEY_PASSWORD"
+"""Where a password may stand.  It is no setting: everybody reads a command line."""
+
 MOST_PROTOCOL_BYTES = 255
 
 

@@ -34,6 +34,7 @@ from paceline.host import processes, signals
 from paceline.host.output import Log, redirect_prints
 from paceline.scoreboard.fields import WORKER, WorkerState
 from paceline.settings import Settings
+from paceline.settings.secrecy import PASSWORD_VARIABLE
 from paceline.wire import Framing, Raw, as_framing, describe
 from paceline.worker import last_resort, messages
 from paceline.worker.assembly import assemble
@@ -202,7 +203,7 @@ def certificates_of(settings: Settings, environment: MutableMapping[str, str]) -
 
     The password is taken out of the environment: programs that a handler starts have no use for it.
     """
-    password = environment.pop("PACELINE_TLS_KEY_PASSWORD", None)  # that of host/certificates.py
+    password = environment.pop(PASSWORD_VARIABLE, None)
     if settings.tls_cert is None:
         return None
     from paceline.worker import securing
