@@ -135,13 +135,13 @@ class Tls:
                 pieces.append(plain)
             if not pieces and self._barren_bytes - len(left) > MOST_BARREN_BYTES and self.error is None:
                 self.error = TlsError(f"TLS: {self._barren_bytes - len(left):,} bytes have come that said nothing")
-            if not left or self.is_over or self.error is not None:
+            if not left or self.has_ended:
                 break
             incoming.write(left[:PIECE_BYTES])
             left = left[PIECE_BYTES:]
         if pieces:
             self._barren_bytes = 0
-        self.is_odd = self.is_over or self.error is not None or self._outgoing.pending > 0
+        self.is_odd = self.has_ended or self._outgoing.pending > 0
         return b"".join(pieces)
 
     def seal(self, plain: bytes) -> bytes:
@@ -173,6 +173,11 @@ class Tls:
         with contextlib.suppress(ssl.SSLError):
             self._stream.unwrap()
         return self._outgoing.read()
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more comes: it is over, or broken."""
+        return self.is_over or self.error is not None
 
     @property
     def cipher(self) -> tuple[str, str, int] | None:

@@ -11,6 +11,7 @@ handler counts as blocking, somebody else is promoted before each call.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from paceline import clock
@@ -230,12 +231,13 @@ class Calls:
     def _socket_of(self, c: Connection, me: Member) -> HeldSocket:
         worker = self.worker
         settings = worker.settings
-        kind = HeldSocket
+        make: Callable[..., HeldSocket] = HeldSocket
         if c.secrecy is not None:
             from paceline.worker.held_secure import SecureSocket
 
-            kind = SecureSocket
-        held = kind(
+            plain, c.uncut = b"" if c.uncut is None else bytes(c.uncut), None
+            make = partial(SecureSocket, c.secrecy, plain, lambda: worker.leaving)
+        return make(
             c.fd,
             me,
             c.listener,
@@ -246,10 +248,6 @@ class Calls:
             peer=c.known_peer,
             is_proxied=c.way_in.is_proxied,
         )
-        if c.secrecy is not None:
-            held.secure(c.secrecy, b"" if c.uncut is None else bytes(c.uncut), lambda: worker.leaving)
-            c.uncut = None
-        return held
 
     def _on_taken(self, c: Connection) -> None:
         """The handler takes the descriptor away: off the books with it, while the number is still its own."""

@@ -25,7 +25,7 @@ from paceline.wire.hello import BEGINS as TLS_BEGINS
 from paceline.worker.crew import Member
 
 if TYPE_CHECKING:
-    from paceline.wire.tls import Tls, TlsSession
+    from paceline.wire.tls import TlsSession
 
 _CALLING, _PEER = int(ThreadState.CALLING), int(ThreadState.PEER)
 
@@ -116,10 +116,6 @@ class HeldSocket(socket.socket):
     def unsent(self) -> bytes:
         """What the handler has sent and the worker must still put on the wire."""
         return b""
-
-    def secure(self, secrecy: "Tls", plain: bytes, is_leaving: Callable[[], bool]) -> None:
-        """Only a SecureSocket can be (held_secure.py)."""
-        raise NotImplementedError
 
     def give_back(self) -> int:
         """The descriptor, which is no longer this object's.  -1: the handler took it with `detach`."""

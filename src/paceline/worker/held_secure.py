@@ -38,8 +38,11 @@ class SecureSocket(HeldSocket):
     __slots__ = ("_is_deaf", "_is_leaving", "_is_retired", "_plain", "_reading", "_sealed", "_sealing", "_secrecy",
                  "_writing")  # fmt: skip
 
-    def secure(self, secrecy: Tls, plain: bytes, is_leaving: Callable[[], bool]) -> None:
-        """Before anybody else has it: what was decrypted already, and how to know that the worker leaves."""
+    def __init__(
+        self, secrecy: Tls, plain: bytes, is_leaving: Callable[[], bool], *arguments: Any, **options: Any
+    ) -> None:
+        """`plain`: what was decrypted already.  `is_leaving`: whether the worker does.  All else: see HeldSocket."""
+        super().__init__(*arguments, **options)
         self._secrecy = secrecy  # guarded by _sealing
         self._plain = bytearray(plain)  # guarded by _reading
         self._sealed = b""  # guarded by _writing: sealed, and not sent yet

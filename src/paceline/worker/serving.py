@@ -309,7 +309,7 @@ class Serving:
                 self.on_tls(c)
         else:
             self.take_plain(c, c.secrecy.open(received))
-            if c.secrecy.is_over or c.secrecy.error is not None:
+            if c.secrecy.has_ended:
                 return Reading.DRY
         if c.owed is not None:
             return Reading.ONCE if c.owed > 0 else Reading.NOT
@@ -387,8 +387,7 @@ def _securing(worker: Worker, ending: Ending) -> "Securing | None":
 
 def _has_come(c: Connection) -> bool:
     """Something for the handler was decrypted with the handshake, or the end."""
-    secrecy = c.secrecy
-    return c.uncut is not None or (secrecy is not None and (secrecy.is_over or secrecy.error is not None))
+    return c.uncut is not None or (c.secrecy is not None and c.secrecy.has_ended)
 
 
 def _is_readable(fd: int) -> bool:
