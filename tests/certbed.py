@@ -15,10 +15,14 @@ from typing import Any
 import trustme
 
 
+def authority(name: str = "ours") -> trustme.CA:
+    """The one that clients of tests believe, or one that they do not; its keys are elliptic, and quick to make."""
+    return _authority(name)
+
+
 @cache
-def authority() -> trustme.CA:
-    """The one that clients of tests believe; its keys are elliptic, and quick to make."""
-    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+def _authority(name: str) -> trustme.CA:
+    return trustme.CA(organization_name=name, key_type=trustme.KeyType.ECDSA)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,6 @@ class Files:
 
     cert: str
     key: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """As options of `paceline serve`."""
-        return ("--tls-cert", self.cert, "--tls-key", self.key)
 
     @property
     def settings(self) -> dict[str, Any]:

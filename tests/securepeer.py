@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, what it has signed, and clients that trust it.
+"""Peers inside TLS for integration tests, and what the authority of certbed.py has signed for their servers.
 
 Everything is text, to be given to a server as its files:
 
@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from certbed import authority, trusting
 from peer import PEER_S, Peer
 from testbed import Server
 
@@ -46,11 +46,6 @@ class Signed:
         """The key, as it may lie about."""
         key = load_pem_private_key(self.key.encode(), None)
         return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password)).decode()
-
-
-@functools.cache
-def authority(name: str = "ours") -> trustme.CA:
-    return trustme.CA(organization_name=name)
 
 
 def authority_pem(name: str = "ours") -> str:
@@ -77,8 +72,7 @@ def client_context(
     *, shows: Signed | None = None, alpn: tuple[str, ...] = (), version: ssl.TLSVersion | None = None, by: str = "ours"
 ) -> ssl.SSLContext:
     """Of a client that trusts the authority, shows this certificate, and speaks this version only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it trusts nobody yet
-    authority(by).configure_trust(context)
+    context = trusting(authority(by))
     if shows is not None:
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(shows.key + shows.certificate)

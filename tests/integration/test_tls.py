@@ -11,11 +11,11 @@ from typing import Self
 
 import pytest
 
+from certbed import authority
 from proxybed import haproxy, place
 from securepeer import (
     TLS,
     SecurePeer,
-    authority,
     authority_pem,
     client_context,
     pem,
