@@ -76,10 +76,10 @@ APP = {
 
     def push(line, connection):
         everybody.append(connection)
-        threading.Thread(target=send_all, args=(line,)).start()
+        threading.Thread(target=send_all, args=(line, everybody.copy())).start()
 
-    def send_all(line):
-        for connection in everybody:
+    def send_all(line, there):
+        for connection in there:
             connection.send(line)
 
     class Lines(socketserver.StreamRequestHandler):
