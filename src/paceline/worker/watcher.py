@@ -226,7 +226,7 @@ class Watcher:
             # Again: it may have been in standby, or the supervisor has become another program since.
             self.reports.say_terminated()
         self.serving.ending.timing.look(now)
-        if self.renewing is not None:
+        if self.renewing is not None and not worker.leaving:  # who leaves rests often, and greets nobody new
             self.renewing.look(now)
         for name, before in self.promotions_before.items():
             words[row + WORKER[name]] = before + getattr(roles, name)
